@@ -1,0 +1,2 @@
+//! `ashlar`: back up block volumes from the command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! MD5 of several messages side by side in vector lanes.

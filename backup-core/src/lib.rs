@@ -1,0 +1,1 @@
+//! Engine, formats, traits and rules of block-volume backup.

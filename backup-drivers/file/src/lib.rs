@@ -1,0 +1,1 @@
+//! Image files and block devices as volumes; snapshots by reflink or copy.

@@ -1,0 +1,1 @@
+//! The storage drivers, one feature each, behind one open().
