@@ -4,13 +4,16 @@
 pub mod attach;
 pub mod backup;
 pub mod buffer;
+pub mod chunked;
 pub mod compress;
 pub mod device;
+pub mod diff;
 pub mod error;
 pub mod format;
 pub mod id;
 pub mod image;
 pub mod job;
+pub mod pipeline;
 pub mod range;
 pub mod record;
 pub mod repository;
