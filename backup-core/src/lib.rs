@@ -14,6 +14,8 @@ pub mod job;
 pub mod range;
 pub mod record;
 pub mod repository;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod timestamp;
 pub mod volume;
 
