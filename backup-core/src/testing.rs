@@ -5,6 +5,7 @@
 //! * [`FaultRepository`]: a decorator whose n-th call fails, loses its answer, is delayed, cut or corrupted.
 //! * [`MemoryDevice`], [`HoleDevice`]: block devices, the second of any length up to 16 TiB and more.
 //! * [`MemoryChangeSource`]: knows what changed on a [`MemoryDevice`].
+//! * [`conformance`]: the suite that every repository must pass.
 //! * [`TestClock`]: a clock that stands still.
 //!
 //! ```
@@ -34,6 +35,7 @@
 
 mod changes;
 mod clock;
+mod conformance;
 mod device;
 mod fault;
 mod hole;
@@ -42,6 +44,7 @@ mod repository;
 
 pub use changes::MemoryChangeSource;
 pub use clock::TestClock;
+pub use conformance::{ConformanceOptions, conformance};
 pub use device::{DeviceCounters, MemoryDevice};
 pub use fault::{Call, Fault, FaultPlan, FaultRepository, When};
 pub use hole::HoleDevice;
