@@ -17,6 +17,8 @@ pub mod pipeline;
 pub mod range;
 pub mod record;
 pub mod repository;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod timestamp;
 pub mod volume;
 
