@@ -349,9 +349,9 @@ def main():
     p.add_argument('--only', metavar='TEXT', help='only the chains with this in their name')
     p.add_argument('--keep', action='store_true', help='keep the working folder')
     args = p.parse_args()
+    oracles = {release: Oracle(release) for release in RELEASES}
     work = tempfile.mkdtemp(prefix='ashlar-compat-')
     suite = Suite(work, args.only)
-    oracles = {release: Oracle(release) for release in RELEASES}
     started = time.monotonic()
     try:
         write_chains(suite, oracles)

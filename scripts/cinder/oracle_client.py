@@ -23,11 +23,11 @@ class Oracle:
 
     def __init__(self, release):
         self.release = str(release)
-        self.state = tempfile.mkdtemp(prefix='oracle-%s-' % release)
         self.python = os.path.join(environment(release), 'bin', 'python')
         if not os.path.exists(self.python):
             raise SystemExit('no Cinder %s in %s: run scripts/cinder/setup.sh %s' %
                              (release, environment(release), release))
+        self.state = tempfile.mkdtemp(prefix='oracle-%s-' % release)
         self.log = open(os.path.join(self.state, 'log'), 'w+')
         self.process = subprocess.Popen(
             [self.python, os.path.join(HERE, 'oracle.py'), 'batch', '-', '--state', self.state],
