@@ -150,7 +150,8 @@ def main():
     except Exception as e:
         if getattr(args, 'debug', False):
             raise
-        print(json.dumps({'error': type(e).__name__, 'message': str(e)}, indent=2))
+        print(json.dumps({'error': type(e).__name__, 'message': str(e)}, indent=2),
+              file=sys.stderr if args.command == 'batch' else sys.stdout)
         status = 1
     sys.stdout.flush()
     # Cinder leaves threads behind that a normal exit would wait for.

@@ -1,4 +1,5 @@
 """Cinder's drivers for a Python that is not Cinder's: the oracle's batch mode as a running process."""
+import contextlib
 import json
 import os
 import shutil
@@ -40,19 +41,20 @@ class Oracle:
 
     def run(self, command, **job):
         """The job's result; raises OracleError with what Cinder said."""
-        self.process.stdin.write(json.dumps({'command': command, **job}) + '\n')
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
+        try:
+            self.process.stdin.write(json.dumps({'command': command, **job}) + '\n')
+            self.process.stdin.flush()
+            result = json.loads(self.process.stdout.readline())
+        except (OSError, ValueError):
             self.log.seek(0)
-            raise OracleError('Cinder %s went away:\n%s' % (self.release, self.log.read()[-2000:]))
-        result = json.loads(line)
+            raise OracleError('Cinder %s went away:\n%s' % (self.release, self.log.read()[-2000:])) from None
         if 'error' in result:
             raise OracleError('Cinder %s: %s: %s' % (self.release, result['error'], result['message']))
         return result
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
         self.process.wait()
         self.log.close()
         shutil.rmtree(self.state, ignore_errors=True)

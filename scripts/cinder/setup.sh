@@ -1,13 +1,14 @@
 #!/bin/bash
 # Makes the Python environment in which oracle.py runs Cinder's own backup drivers.
 #   setup.sh [29|22] [DIR]        then: DIR/bin/python oracle.py ...
-# DIR is by default ${XDG_CACHE_HOME:-~/.cache}/ashlar/cinder-<release>. A second run with the same pins
-# does nothing. PYTHON names the interpreter to use (3.11 or newer); without it the first that fits is taken.
+# DIR is by default what CINDER29_VENV or CINDER22_VENV names, else ${XDG_CACHE_HOME:-~/.cache}/ashlar/cinder-<release>.
+# A second run with the same pins does nothing. PYTHON names the interpreter to use (3.11 or newer); without it the first that fits is taken.
 set -euo pipefail
 
 release=${1:-29}
 here=$(cd "$(dirname "$0")" && pwd)
-dir=${2:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ashlar/cinder-$release}
+named=CINDER${release}_VENV
+dir=${2:-${!named:-${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ashlar/cinder-$release}}
 pins=$here/requirements-cinder$release.txt
 if [ ! -f "$pins" ]; then
   echo "setup.sh: no pinned requirements for Cinder $release (there are: 29, 22)" >&2

@@ -1,12 +1,28 @@
 # OpenStack's own backup drivers beside ours.
 
-cinder_environments() {
-  section "Cinder 29 and 22 (Python environments in $cache)"
+# Mostly waiting for the package index, so it goes on beside the builds.
+cinder_pids=()
+cinder_environments_begin() {
   local release
   for release in 29 22; do
-    section_started=$SECONDS
-    check "Cinder $release" "$here/cinder/setup.sh" "$release"
+    "$here/cinder/setup.sh" "$release" >"$work/cinder-$release.log" 2>&1 &
+    cinder_pids+=("$!")
   done
+}
+
+cinder_environments_await() {
+  section "Cinder 29 and 22 (Python environments in $cache)"
+  local release i=0
+  for release in 29 22; do
+    if wait "${cinder_pids[$i]}"; then pass "Cinder $release"; else fail "Cinder $release"; fi
+    cat "$work/cinder-$release.log"
+    i=$((i + 1))
+  done
+  cinder_pids=()
+}
+
+cinder_environments_stop() {
+  [ "${#cinder_pids[@]}" -eq 0 ] || kill "${cinder_pids[@]}" 2>/dev/null || true
 }
 
 cinder_compatibility() {
