@@ -20,6 +20,8 @@
 //! * A reader does not know the name of what it reads: the caller adds it with [`Error::on`](crate::Error::on).
 
 mod ashlar;
+#[cfg(test)]
+mod fixtures;
 mod guard;
 pub mod hash_list;
 mod json;

@@ -113,7 +113,8 @@ impl AshlarKey {
             out.push(b'{');
             let mut first = true;
             for (key, value) in &self.properties {
-                text(out, &mut first, key, Some(value));
+                push_key(out, 6, &mut first, key);
+                push_string(out, value);
             }
             push_line(out, 4);
             out.push(b'}');

@@ -212,7 +212,9 @@ impl<R: Read> Read for &Source<R> {
             self.failure.borrow_mut().get_or_insert(error);
             io::Error::from(io::ErrorKind::InvalidData)
         };
-        if out.is_empty() || (guard.next == guard.filled && !guard.have(1, self.operation).map_err(fail)?) {
+        if out.is_empty()
+            || (guard.next == guard.filled && !guard.have(1, self.operation).map_err(fail)?)
+        {
             return Ok(0);
         }
         let count = out.len().min(guard.filled - guard.next);
@@ -312,6 +314,9 @@ mod tests {
         assert!(reason(&b"[1, 2"[..]).contains("cut short"));
         let e = serde_json::from_str::<u8>(&format!("\"{}\"", "x".repeat(9999))).unwrap_err();
         let text = describe(&e);
-        assert!(text.len() < 300 && text.contains("at line 1 column"), "{text}");
+        assert!(
+            text.len() < 300 && text.contains("at line 1 column"),
+            "{text}"
+        );
     }
 }

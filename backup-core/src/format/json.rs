@@ -107,10 +107,8 @@ pub(super) fn parse_bounded(
     max_bytes: usize,
 ) -> Result<Value> {
     if text.len() > max_bytes {
-        return Err(Error::new(crate::ErrorKind::Corrupt, operation).because(format!(
-            "{} bytes are more than {max_bytes}",
-            text.len()
-        )));
+        return Err(Error::new(crate::ErrorKind::Corrupt, operation)
+            .because(format!("{} bytes are more than {max_bytes}", text.len())));
     }
     if separators(text) > MAX_VALUES {
         return Err(Error::new(crate::ErrorKind::Corrupt, operation)

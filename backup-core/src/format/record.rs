@@ -74,7 +74,10 @@ fn record_json(record: &BackupRecord) -> Vec<u8> {
         ("project_id", record.project_id.as_str().into()),
         ("volume_id", record.volume_id.to_string().into()),
         ("host", text(record.host.as_deref())),
-        ("availability_zone", text(record.availability_zone.as_deref())),
+        (
+            "availability_zone",
+            text(record.availability_zone.as_deref()),
+        ),
         ("container", text(location.map(|l| l.container.as_str()))),
         ("parent_id", uuid(record.parent_id.map(|id| id.to_string()))),
         ("status", record.status.word().into()),
@@ -82,23 +85,43 @@ fn record_json(record: &BackupRecord) -> Vec<u8> {
         ("size", record.size_gib.into()),
         ("display_name", text(record.name.as_deref())),
         ("display_description", text(record.description.as_deref())),
-        ("service_metadata", text(location.map(|l| l.prefix.as_str()))),
+        (
+            "service_metadata",
+            text(location.map(|l| l.prefix.as_str())),
+        ),
         ("service", record.service.as_str().into()),
         ("object_count", record.object_count.into()),
         ("temp_volume_id", text(record.temp_volume_id.as_deref())),
         ("temp_snapshot_id", text(record.temp_snapshot_id.as_deref())),
         ("num_dependent_backups", record.num_dependent_backups.into()),
-        ("snapshot_id", uuid(record.snapshot_id.map(|id| id.to_string()))),
+        (
+            "snapshot_id",
+            uuid(record.snapshot_id.map(|id| id.to_string())),
+        ),
         ("data_timestamp", at(Some(record.data_timestamp))),
-        ("restore_volume_id", uuid(record.restore_volume_id.map(|id| id.to_string()))),
-        ("metadata", properties.map(|(k, v)| (k.clone(), Value::from(v.as_str()))).collect()),
-        ("encryption_key_id", text(record.encryption_key_id.as_deref())),
+        (
+            "restore_volume_id",
+            uuid(record.restore_volume_id.map(|id| id.to_string())),
+        ),
+        (
+            "metadata",
+            properties
+                .map(|(k, v)| (k.clone(), Value::from(v.as_str())))
+                .collect(),
+        ),
+        (
+            "encryption_key_id",
+            text(record.encryption_key_id.as_deref()),
+        ),
         ("created_at", at(Some(record.created_at))),
         ("updated_at", at(record.updated_at)),
         ("deleted_at", Value::Null),
         ("deleted", false.into()),
     ];
-    let fields: Map<String, Value> = fields.map(|(key, value)| (key.to_owned(), value)).into_iter().collect();
+    let fields: Map<String, Value> = fields
+        .map(|(key, value)| (key.to_owned(), value))
+        .into_iter()
+        .collect();
     let mut out = Vec::new();
     push_value(&mut out, &Value::Object(fields));
     out

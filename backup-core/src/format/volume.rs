@@ -43,16 +43,20 @@ impl VolumeMetadata {
     /// [`Corrupt`](ErrorKind::Corrupt) for what is no such object, or larger than [`MAX_TEXT`].
     pub fn from_json(text: &str) -> Result<Self> {
         let corrupt = |reason: &str| Error::new(ErrorKind::Corrupt, OPERATION).because(reason);
-        let Value::Object(mut top) = json::parse_bounded(OPERATION, text.as_bytes(), MAX_TEXT)? else {
+        let Value::Object(mut top) = json::parse_bounded(OPERATION, text.as_bytes(), MAX_TEXT)?
+        else {
             return Err(corrupt("it is not a JSON object"));
         };
         let version = match top.get("version") {
-            Some(version) => version.as_u64().filter(|v| (1..=2).contains(v)).ok_or_else(|| {
-                Error::new(ErrorKind::Unsupported, OPERATION).because(format!(
-                    "it is of version {}; only 1 and 2 can be read",
-                    json::shorten(&version.to_string(), 40)
-                ))
-            })?,
+            Some(version) => version
+                .as_u64()
+                .filter(|v| (1..=2).contains(v))
+                .ok_or_else(|| {
+                    Error::new(ErrorKind::Unsupported, OPERATION).because(format!(
+                        "it is of version {}; only 1 and 2 can be read",
+                        json::shorten(&version.to_string(), 40)
+                    ))
+                })?,
             None => return Err(corrupt("it has no version")),
         };
         let mut part = |key: &str| match top.get_mut(key) {
@@ -93,7 +97,9 @@ impl VolumeMetadata {
                 out.extend_from_slice(b", ");
                 push_string(&mut out, key);
                 out.extend_from_slice(b": ");
-                push_map(&mut out, map.iter(), |out, text: &String| push_string(out, text));
+                push_map(&mut out, map.iter(), |out, text: &String| {
+                    push_string(out, text)
+                });
             }
         }
         out.push(b'}');

@@ -4,7 +4,9 @@ use std::fmt;
 use std::io::Read;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 
 use super::{BEFORE_DIGITS, BlockHash, ENTRY_STRIDE, HashListHead, MAX_BLOCK_SIZE, decode};
 use crate::error::{Error, Result};

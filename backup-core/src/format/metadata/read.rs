@@ -3,8 +3,10 @@
 use std::fmt;
 use std::io::Read;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 
 use super::{AshlarKey, MAX_OBJECT_NAME, Metadata, ObjectEntry};
@@ -291,7 +293,9 @@ impl<'de, R: Read> Visitor<'de> for Body<'_, R> {
                 once(&mut seen, key as u32, "of one of its values")?;
             }
             match key {
-                BodyKey::Compression => compression = Some(self.algorithm(&map.next_value::<String>()?)?),
+                BodyKey::Compression => {
+                    compression = Some(self.algorithm(&map.next_value::<String>()?)?)
+                }
                 BodyKey::Length => length = Some(map.next_value::<u64>()?),
                 BodyKey::Md5 => {
                     let text: Option<String> = map.next_value()?;

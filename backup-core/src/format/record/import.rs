@@ -167,12 +167,13 @@ pub fn import(service: &str, url: &str) -> Result<ImportedRecord> {
         Some(size) if (1..=MAX_GIB).contains(&size) => size,
         _ => return Err(f.wrong("size", "is not a volume's size in GiB")),
     };
+    let none = Map::new();
     let ours = Fields(
         fields
             .get("driver_info")
             .and_then(|info| info.get("ashlar"))
             .and_then(Value::as_object)
-            .unwrap_or(&EMPTY),
+            .unwrap_or(&none),
     );
     let volume_length = ours.number("volume_length")?;
     if volume_length.is_some_and(|length| gib_rounded_up(length) > size_gib) {
@@ -230,11 +231,13 @@ fn decode(url: &str) -> Result<Value> {
     let json = GeneralPurpose::new(&ALPHABET, any_padding)
         .decode(base64)
         .map_err(|e| undecodable(&format!("it is not base64 ({e})")))?;
-    parse_bounded(OPERATION, &json, MAX_URL)
-        .map_err(|e| undecodable(&format!("it is not JSON ({})", e.reason().unwrap_or_default())))
+    parse_bounded(OPERATION, &json, MAX_URL).map_err(|e| {
+        undecodable(&format!(
+            "it is not JSON ({})",
+            e.reason().unwrap_or_default()
+        ))
+    })
 }
-
-static EMPTY: Map<String, Value> = Map::new();
 
 struct Fields<'a>(&'a Map<String, Value>);
 
@@ -261,10 +264,13 @@ impl Fields<'_> {
     }
 
     fn parsed<T: std::str::FromStr<Err = Error>>(&self, key: &str) -> Result<Option<T>> {
-        self.text(key)?
-            .map(|text| text.parse())
-            .transpose()
-            .map_err(|e| self.wrong(key, &format!("cannot be read ({})", e.operation())))
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        match text.parse() {
+            Ok(value) => Ok(Some(value)),
+            Err(_) => Err(self.wrong(key, "cannot be read")),
+        }
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {
