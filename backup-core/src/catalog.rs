@@ -9,27 +9,27 @@
 //! Whatever takes time is a [`Job`]: `begin_…` stores it with its plans and puts its subject into a transitional
 //! state, `finish_…` takes it out again. Only the job that is named in the subject's row can finish it: one that lost
 //! its place (an operator reset the state, a recovery took over) gets [`Conflict`](crate::ErrorKind::Conflict).
-//! The job's row stays until [`Catalog::forget_job`], so that whatever it left attached can be undone after a crash.
+//! The row of a job that left something attached stays until [`Catalog::forget_job`], so that it can be undone later.
 
-//T#[cfg(feature = "testing")]
-//Tpub mod conformance;
-//Tpub mod memory;
+#[cfg(feature = "testing")]
+pub mod conformance;
+pub mod memory;
 mod model;
-//Tmod over_rows;
-//Tpub mod rows;
-//Tmod steps;
+mod over_rows;
+pub mod rows;
+mod steps;
 
 use std::fmt;
 
 use async_trait::async_trait;
 
-//Tpub use memory::MemoryCatalog;
+pub use memory::MemoryCatalog;
 pub use model::{
     BackupChange, BackupEnd, BackupFilter, Identity, Job, JobKind, NewBackup, ParentQuery, Quota,
     RestoreEnd, RestoreStart, RestoredMetadata, SnapshotFilter, Usage, VolumeChange, VolumeEnd,
     VolumeFilter,
 };
-//Tpub use rows::{RowStore, Rows, Transaction};
+pub use rows::{RowStore, Rows, Transaction};
 
 use crate::error::Result;
 use crate::id::{BackupId, JobId, SnapshotId, VolumeId};
@@ -155,12 +155,14 @@ pub trait Catalog: Send + Sync + fmt::Debug + 'static {
     /// [`QuotaExceeded`](crate::ErrorKind::QuotaExceeded), and `Conflict` where a state forbids it.
     async fn begin_backup(&self, new: &NewBackup) -> Result<BackupRecord>;
 
-    /// Ends it: `available` with its figures, or `error` with the reason. The volume goes back to its state.
+    /// Ends it: `available` with its figures, or `error` with the reason. The volume goes back to its state. With
+    /// `undone`, nothing is attached any more and the job is forgotten.
     async fn finish_backup(
         &self,
         id: BackupId,
         job: JobId,
         end: &BackupEnd,
+        undone: bool,
         at: Timestamp,
     ) -> Result<BackupRecord>;
 
@@ -169,12 +171,14 @@ pub trait Catalog: Send + Sync + fmt::Debug + 'static {
     async fn begin_restore(&self, start: &RestoreStart) -> Result<(BackupRecord, VolumeRecord)>;
 
     /// Ends it. The backup is `available` again in any case; the volume is `available` with what
-    /// [`RestoreEnd::Complete`] carries, `error_restoring` after a failure, `error` after a cancel.
+    /// [`RestoreEnd::Complete`] carries, `error_restoring` after a failure, `error` after a cancel. With `undone`,
+    /// nothing is attached any more and the job is forgotten.
     async fn finish_restore(
         &self,
         id: BackupId,
         job: JobId,
         end: &RestoreEnd,
+        undone: bool,
         at: Timestamp,
     ) -> Result<(BackupRecord, Option<VolumeRecord>)>;
 
