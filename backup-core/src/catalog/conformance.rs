@@ -1,0 +1,1 @@
+//! One test body that every catalogue must pass.
