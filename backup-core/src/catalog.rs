@@ -26,7 +26,7 @@ use async_trait::async_trait;
 pub use memory::MemoryCatalog;
 pub use model::{
     BackupChange, BackupEnd, BackupFilter, Identity, Job, JobKind, NewBackup, ParentQuery, Quota,
-    RestoreEnd, RestoreStart, RestoredMetadata, SnapshotFilter, Usage, VolumeChange, VolumeEnd,
+    RestoreEnd, RestoreStart, SnapshotFilter, Usage, VolumeChange, VolumeEnd,
     VolumeFilter,
 };
 pub use rows::{RowStore, Rows, Transaction};
@@ -64,14 +64,14 @@ pub trait Catalog: Send + Sync + fmt::Debug + 'static {
     /// Adds a volume that `job` is about to make, in state `creating`.
     async fn begin_create_volume(&self, volume: &VolumeRecord, job: &Job) -> Result<()>;
 
-    /// The volume was made, or was not (it is then in `error`). Forgets the job.
+    /// The volume was made, or was not. Forgets the job.
     async fn finish_create_volume(
         &self,
         id: VolumeId,
         job: JobId,
         end: &VolumeEnd,
         at: Timestamp,
-    ) -> Result<VolumeRecord>;
+    ) -> Result<Option<VolumeRecord>>;
 
     /// Puts a volume into `deleting`: one that is available or in an error state and has no snapshots.
     async fn begin_delete_volume(
@@ -115,13 +115,13 @@ pub trait Catalog: Send + Sync + fmt::Debug + 'static {
     /// Adds a snapshot that `job` is about to make, in state `creating`. Its volume must be available or in use.
     async fn begin_create_snapshot(&self, snapshot: &SnapshotRecord, job: &Job) -> Result<()>;
 
-    /// The snapshot was made, or was not (it is then in `error`). Forgets the job.
+    /// The snapshot was made, or was not. Forgets the job.
     async fn finish_create_snapshot(
         &self,
         id: SnapshotId,
         job: JobId,
         end: &VolumeEnd,
-    ) -> Result<SnapshotRecord>;
+    ) -> Result<Option<SnapshotRecord>>;
 
     /// Puts a snapshot into `deleting`: one that is available or in error.
     async fn begin_delete_snapshot(&self, id: SnapshotId, job: &Job) -> Result<SnapshotRecord>;
@@ -165,6 +165,10 @@ pub trait Catalog: Send + Sync + fmt::Debug + 'static {
         undone: bool,
         at: Timestamp,
     ) -> Result<BackupRecord>;
+
+    /// The chain of a backup that can be restored: it is `available`, and so are all its ancestors (or being restored
+    /// themselves), all in one repository.
+    async fn restorable(&self, id: BackupId) -> Result<Vec<BackupRecord>>;
 
     /// Begins a restore: the backup is `available` and complete with all its ancestors, the volume `available` and
     /// large enough. They go into `restoring` and `restoring-backup`.

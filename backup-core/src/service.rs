@@ -36,8 +36,9 @@ use std::sync::Arc;
 pub use builder::ServiceBuilder;
 pub use locks::{FileLocks, JobLock, JobLocks};
 pub use recover::{Recovered, Settled};
+pub use crate::format::record::ExportedRecord;
 pub use request::{
-    Caller, CreateRequest, Created, ExportedRecord, Found, FoundState, NewVolume, RestoreRequest,
+    Caller, CreateRequest, Created, Found, FoundState, NewVolume, RestoreRequest,
     RestoreTarget, Restored, ScanReport, ScanRequest, Verified, VolumeOrigin,
 };
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::attach::AttachPlan;
 use crate::backup::{BackupPlan, Outcome};
 use crate::error::{Error, Result};
+use crate::format::volume::RestoredMetadata;
 use crate::id::{BackupId, JobId, SnapshotId, VolumeId};
 use crate::record::{BackupRecord, BackupStatus};
 use crate::timestamp::Timestamp;
@@ -186,26 +187,11 @@ pub struct RestoreStart {
     pub job: Job,
 }
 
-/// What a restore puts on its volume besides the bytes. `None` leaves what is there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RestoredMetadata {
-    /// Name.
-    pub name: Option<String>,
-    /// Description.
-    pub description: Option<String>,
-    /// All properties.
-    pub properties: Option<BTreeMap<String, String>>,
-    /// All image properties; the volume is bootable then.
-    pub image_properties: Option<BTreeMap<String, String>>,
-    /// The key that the content is encrypted with.
-    pub encryption_key_id: Option<String>,
-}
-
 /// How a restore ended.
 #[derive(Debug, Clone)]
 pub enum RestoreEnd {
     /// The volume holds the backup.
-    Complete(RestoredMetadata),
+    Complete(Box<RestoredMetadata>),
     /// The volume's content is undefined.
     Failed(String),
     /// Stopped on request: the volume's content is undefined.
@@ -222,7 +208,9 @@ pub enum VolumeEnd {
         /// Length in bytes.
         length: u64,
     },
-    /// It was not made.
+    /// It was not made and nothing is left of it: its row goes.
+    Gone,
+    /// It was not made, and something may be left of it: it is in `error` until it is deleted.
     Failed,
 }
 

@@ -69,7 +69,7 @@ impl<S: RowStore> Catalog for S {
         job: JobId,
         end: &VolumeEnd,
         at: Timestamp,
-    ) -> Result<VolumeRecord> {
+    ) -> Result<Option<VolumeRecord>> {
         write!(self, steps::volumes::finish_create, id, job, end, at)
     }
 
@@ -122,7 +122,7 @@ impl<S: RowStore> Catalog for S {
         id: SnapshotId,
         job: JobId,
         end: &VolumeEnd,
-    ) -> Result<SnapshotRecord> {
+    ) -> Result<Option<SnapshotRecord>> {
         write!(self, steps::snapshots::finish_create, id, job, end)
     }
 
@@ -163,6 +163,10 @@ impl<S: RowStore> Catalog for S {
         at: Timestamp,
     ) -> Result<BackupRecord> {
         write!(self, steps::create::finish, id, job, end, undone, at)
+    }
+
+    async fn restorable(&self, id: BackupId) -> Result<Vec<BackupRecord>> {
+        read!(self, steps::restore::restorable, id)
     }
 
     async fn begin_restore(&self, start: &RestoreStart) -> Result<(BackupRecord, VolumeRecord)> {

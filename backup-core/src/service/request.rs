@@ -155,15 +155,6 @@ pub struct Verified {
     pub report: Report,
 }
 
-/// A record as Cinder exports it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExportedRecord {
-    /// Cinder's driver class of the repository.
-    pub backup_service: String,
-    /// The record, in base64.
-    pub backup_url: String,
-}
-
 /// Asks what a repository holds.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]

@@ -1,9 +1,10 @@
 //! Restoring a backup.
 
 use super::{find, forbidden, label, lost};
-use crate::catalog::model::{RestoreEnd, RestoreStart, RestoredMetadata};
+use crate::catalog::model::{RestoreEnd, RestoreStart, SnapshotFilter};
 use crate::catalog::rows::Rows;
 use crate::error::{Error, Result};
+use crate::format::volume::RestoredMetadata;
 use crate::id::{BackupId, JobId, VolumeId};
 use crate::record::{BackupRecord, BackupStatus};
 use crate::timestamp::Timestamp;
@@ -15,27 +16,10 @@ pub(in crate::catalog) async fn begin(
     rows: &mut (dyn Rows + '_),
     start: &RestoreStart,
 ) -> Result<(BackupRecord, VolumeRecord)> {
+    restorable(rows, start.backup).await?;
     let mut row = find::backup(rows, start.backup).await?;
-    let target = label(row.record.name.as_deref(), start.backup);
-    if row.record.status != BackupStatus::Available {
-        return Err(forbidden(
-            OPERATION,
-            target,
-            format!(
-                "it is {} and only an available one can be restored",
-                row.record.status
-            ),
-            match row.record.status {
-                BackupStatus::Restoring => "wait until the other restore of it is done",
-                _ => "restore another backup",
-            },
-        ));
-    }
-    for ancestor in find::chain(rows, start.backup).await? {
-        check_layer(&target, &row.record, &ancestor)?;
-    }
     let mut volume = find::volume(rows, start.volume).await?;
-    check_target(&volume.record, start.length)?;
+    check_target(rows, &volume.record, start.length).await?;
 
     row.record.status = BackupStatus::Restoring;
     row.record.restore_volume_id = Some(start.volume);
@@ -48,6 +32,34 @@ pub(in crate::catalog) async fn begin(
     rows.put_backup(&row).await?;
     rows.put_volume(&volume).await?;
     Ok((row.record, volume.record))
+}
+
+pub(in crate::catalog) async fn restorable(
+    rows: &mut (dyn Rows + '_),
+    id: BackupId,
+) -> Result<Vec<BackupRecord>> {
+    let record = find::backup(rows, id).await?.record;
+    let target = label(record.name.as_deref(), id);
+    if record.status != BackupStatus::Available {
+        return Err(forbidden(
+            OPERATION,
+            target,
+            format!(
+                "it is {} and only an available one can be restored",
+                record.status
+            ),
+            match record.status {
+                BackupStatus::Restoring => "wait until the other restore of it is done",
+                BackupStatus::Creating => "wait until it is complete",
+                _ => "restore another backup",
+            },
+        ));
+    }
+    let chain = find::chain(rows, id).await?;
+    for layer in &chain {
+        check_layer(&target, &record, layer)?;
+    }
+    Ok(chain)
 }
 
 /// A layer counts while it is whole: available, or being restored itself.
@@ -78,7 +90,11 @@ fn check_layer(target: &str, newest: &BackupRecord, layer: &BackupRecord) -> Res
     Ok(())
 }
 
-fn check_target(volume: &VolumeRecord, length: u64) -> Result<()> {
+async fn check_target(
+    rows: &mut (dyn Rows + '_),
+    volume: &VolumeRecord,
+    length: u64,
+) -> Result<()> {
     let target = format!("onto volume {}", label(volume.name.as_deref(), volume.id));
     if volume.status != VolumeStatus::Available {
         return Err(forbidden(
@@ -102,6 +118,20 @@ fn check_target(volume: &VolumeRecord, length: u64) -> Result<()> {
         )
         .on(target)
         .hint("restore onto a larger volume or into a new one"));
+    }
+    // Nobody may write a volume while it is copied for a snapshot.
+    let filter = SnapshotFilter {
+        volume: Some(volume.id),
+        ..SnapshotFilter::default()
+    };
+    let snapshots = rows.snapshots(&filter).await?;
+    if snapshots.iter().any(|s| s.status == VolumeStatus::Creating) {
+        return Err(forbidden(
+            OPERATION,
+            target,
+            "a snapshot of it is being made",
+            "wait until it is done",
+        ));
     }
     Ok(())
 }
@@ -172,27 +202,18 @@ pub(super) async fn release_target(
 }
 
 fn put_metadata(volume: &mut VolumeRecord, metadata: &RestoredMetadata) {
-    let RestoredMetadata {
-        name,
-        description,
-        properties,
-        image_properties,
-        encryption_key_id,
-    } = metadata.clone();
-    if name.is_some() {
-        volume.name = name;
+    if let Some(name) = &metadata.name {
+        volume.name = Some(name.clone());
     }
-    if description.is_some() {
-        volume.description = description;
+    super::change_text(&mut volume.description, metadata.description.as_ref());
+    if let Some(properties) = &metadata.properties {
+        volume.properties.clone_from(properties);
     }
-    if let Some(properties) = properties {
-        volume.properties = properties;
+    if let Some(image) = &metadata.image_properties {
+        volume.image_properties.clone_from(image);
     }
-    if let Some(image) = image_properties {
-        volume.image_properties = image;
-        volume.bootable = true;
-    }
-    if encryption_key_id.is_some() {
-        volume.encryption_key_id = encryption_key_id;
+    volume.bootable |= metadata.bootable;
+    if let Some(key) = &metadata.encryption_key_id {
+        volume.encryption_key_id = Some(key.clone());
     }
 }

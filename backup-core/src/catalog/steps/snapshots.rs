@@ -49,7 +49,7 @@ pub(in crate::catalog) async fn finish_create(
     id: SnapshotId,
     job: JobId,
     end: &VolumeEnd,
-) -> Result<SnapshotRecord> {
+) -> Result<Option<SnapshotRecord>> {
     let mut row = find::snapshot(rows, id).await?;
     if row.job != Some(job) || row.record.status != VolumeStatus::Creating {
         return Err(lost(CREATE, label(row.record.name.as_deref(), id), job));
@@ -64,11 +64,16 @@ pub(in crate::catalog) async fn finish_create(
             row.record.provider_location = Some(provider_location.clone());
             row.record.length = *length;
         }
+        VolumeEnd::Gone => {
+            rows.remove_snapshot(id).await?;
+            rows.remove_job(job).await?;
+            return Ok(None);
+        }
         VolumeEnd::Failed => row.record.status = VolumeStatus::Error,
     }
     rows.put_snapshot(&row).await?;
     rows.remove_job(job).await?;
-    Ok(row.record)
+    Ok(Some(row.record))
 }
 
 pub(in crate::catalog) async fn begin_delete(

@@ -62,7 +62,7 @@ pub(in crate::catalog) async fn finish_create(
     job: JobId,
     end: &VolumeEnd,
     at: Timestamp,
-) -> Result<VolumeRecord> {
+) -> Result<Option<VolumeRecord>> {
     let mut row = find::volume(rows, id).await?;
     if row.job != Some(job) || row.record.status != VolumeStatus::Creating {
         return Err(lost(CREATE, label(row.record.name.as_deref(), id), job));
@@ -79,11 +79,16 @@ pub(in crate::catalog) async fn finish_create(
             row.record.length = *length;
             free_place(rows, &row.record).await?;
         }
+        VolumeEnd::Gone => {
+            rows.remove_volume(id).await?;
+            rows.remove_job(job).await?;
+            return Ok(None);
+        }
         VolumeEnd::Failed => row.record.status = VolumeStatus::Error,
     }
     rows.put_volume(&row).await?;
     rows.remove_job(job).await?;
-    Ok(row.record)
+    Ok(Some(row.record))
 }
 
 pub(in crate::catalog) async fn begin_delete(
