@@ -1,0 +1,101 @@
+//! What a configuration says of repositories and volumes, as serde reads it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A configured repository: the table `[repository.NAME]`, told apart by its `type`.
+///
+/// Types whose drivers are to come are recognised, so that a configuration may name them already; their settings are
+/// read once their driver is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RepositoryConfig {
+    /// A directory.
+    Posix(PosixConfig),
+    /// A directory of an NFS server.
+    Nfs,
+    /// A bucket of an S3 service.
+    S3,
+    /// A container of OpenStack's object store.
+    Swift,
+    /// A pool of a Ceph cluster.
+    Ceph,
+}
+
+impl RepositoryConfig {
+    /// A repository in the directory `path`.
+    pub fn posix(path: impl Into<PathBuf>) -> Self {
+        Self::Posix(PosixConfig { path: path.into() })
+    }
+
+    /// The word of its `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Posix(_) => "posix",
+            Self::Nfs => "nfs",
+            Self::S3 => "s3",
+            Self::Swift => "swift",
+            Self::Ceph => "ceph",
+        }
+    }
+
+    /// Where it is, for a list: a path, or nothing where no driver reads it yet.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Posix(config) => config.path.display().to_string(),
+            _ => String::new(),
+        }
+    }
+}
+
+/// A repository in a directory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PosixConfig {
+    /// The directory; it is made where it is missing.
+    pub path: PathBuf,
+}
+
+/// What provides volumes: the table `[volumes]`, told apart by its `provider`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum VolumesConfig {
+    /// Image files in a directory, and image files and block devices anywhere.
+    File {
+        /// Where new volumes are made; the embedder's default where it is not set.
+        path: Option<PathBuf>,
+    },
+}
+
+impl VolumesConfig {
+    /// With `path` where none is set.
+    pub fn with_default_path(self, default: &Path) -> Self {
+        match self {
+            Self::File { path } => Self::File {
+                path: Some(path.unwrap_or_else(|| default.to_path_buf())),
+            },
+        }
+    }
+}
+
+// By hand, since `provider` may be left out: there is one so far.
+impl<'de> Deserialize<'de> for VolumesConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            #[serde(default)]
+            provider: Option<String>,
+            #[serde(default)]
+            path: Option<PathBuf>,
+        }
+        let table = Table::deserialize(deserializer)?;
+        match table.provider.as_deref() {
+            None | Some("file") => Ok(Self::File { path: table.path }),
+            Some(other) => Err(serde::de::Error::unknown_variant(other, &["file"])),
+        }
+    }
+}
