@@ -5,6 +5,7 @@ pub mod attach;
 pub mod backup;
 pub mod buffer;
 pub mod compress;
+pub mod decorate;
 pub mod device;
 pub mod error;
 pub mod format;
