@@ -26,8 +26,7 @@ use async_trait::async_trait;
 pub use memory::MemoryCatalog;
 pub use model::{
     BackupChange, BackupEnd, BackupFilter, Identity, Job, JobKind, NewBackup, ParentQuery, Quota,
-    RestoreEnd, RestoreStart, SnapshotFilter, Usage, VolumeChange, VolumeEnd,
-    VolumeFilter,
+    RestoreEnd, RestoreStart, SnapshotFilter, Usage, VolumeChange, VolumeEnd, VolumeFilter,
 };
 pub use rows::{RowStore, Rows, Transaction};
 

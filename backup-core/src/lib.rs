@@ -31,8 +31,8 @@ pub use backup::{
     RestoreOptions, ScanItem, Scanned,
 };
 pub use buffer::{Buf, BufferPool};
-pub use chunked::{ChunkedBackup, ChunkedConfig};
 pub use catalog::Catalog;
+pub use chunked::{ChunkedBackup, ChunkedConfig};
 pub use compress::{Algorithm, Compressor, Decoder};
 pub use device::{BlockDevice, ChangePoint, ChangeSource, Geometry};
 pub use error::{Error, ErrorKind, Result};

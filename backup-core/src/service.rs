@@ -33,13 +33,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+pub use crate::format::record::ExportedRecord;
 pub use builder::ServiceBuilder;
 pub use locks::{FileLocks, JobLock, JobLocks};
 pub use recover::{Recovered, Settled};
-pub use crate::format::record::ExportedRecord;
 pub use request::{
-    Caller, CreateRequest, Created, Found, FoundState, NewVolume, RestoreRequest,
-    RestoreTarget, Restored, ScanReport, ScanRequest, Verified, VolumeOrigin,
+    Caller, CreateRequest, Created, Found, FoundState, NewVolume, RestoreRequest, RestoreTarget,
+    Restored, ScanReport, ScanRequest, Verified, VolumeOrigin,
 };
 
 use crate::backup::Backup;

@@ -123,11 +123,7 @@ impl BackupService {
     }
 
     /// Attaches, stores, detaches.
-    async fn run_create(
-        &self,
-        intent: &Intent<'_>,
-        cx: &JobContext,
-    ) -> Result<Outcome> {
+    async fn run_create(&self, intent: &Intent<'_>, cx: &JobContext) -> Result<Outcome> {
         let attachment = self.volumes.execute(&intent.attach).await?;
         cx.cancel().check(OPERATION)?;
         intent
@@ -184,11 +180,15 @@ impl BackupService {
         let deleted = intent
             .repository
             .backup
-            .delete(&intent.plan.location, &cx.clone().with_cancel(cx.cancel().child()))
+            .delete(
+                &intent.plan.location,
+                &cx.clone().with_cancel(cx.cancel().child()),
+            )
             .await;
         if let Err(e) = deleted {
-            cx.observer()
-                .warning(&format!("what backup {id} stored could not be removed: {e}"));
+            cx.observer().warning(&format!(
+                "what backup {id} stored could not be removed: {e}"
+            ));
         }
     }
 
@@ -276,7 +276,10 @@ impl BackupService {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Conflict, OPERATION)
-            .on(format!("of volume {}", named(volume.name.as_deref(), volume.id)))
+            .on(format!(
+                "of volume {}",
+                named(volume.name.as_deref(), volume.id)
+            ))
             .because("it is in use")
             .hint("give --force to back up a point in time of it, or back up a snapshot"))
     }
@@ -316,7 +319,10 @@ impl BackupService {
             ),
         };
         Err(Error::invalid("create incremental backup", why)
-            .on(format!("of volume {}", named(volume.name.as_deref(), volume.id)))
+            .on(format!(
+                "of volume {}",
+                named(volume.name.as_deref(), volume.id)
+            ))
             .hint("make a full backup first (without --incremental)"))
     }
 }

@@ -87,7 +87,8 @@ impl BackupService {
             let concerns = (backup.is_some() && job.backup == backup)
                 || (volume.is_some() && job.volume == volume);
             // Another host's jobs cannot be asked from here; they are taken as alive.
-            let alive = concerns && (job.host != self.host || self.locks.try_take(job.id)?.is_none());
+            let alive =
+                concerns && (job.host != self.host || self.locks.try_take(job.id)?.is_none());
             if alive {
                 return Err(Error::new(ErrorKind::Conflict, operation)
                     .on(target())

@@ -18,10 +18,7 @@ impl BackupService {
             ("project_id", volume.project_id.as_str().into()),
             ("host", self.host.as_str().into()),
             ("size", gib_rounded_up(volume.length).into()),
-            (
-                "availability_zone",
-                self.availability_zone.as_str().into(),
-            ),
+            ("availability_zone", self.availability_zone.as_str().into()),
             // As Cinder's row is at that moment.
             ("status", VolumeStatus::BackingUp.word().into()),
             ("previous_status", volume.status.word().into()),
@@ -36,10 +33,7 @@ impl BackupService {
             ("display_name", text(volume.name.as_ref())),
             ("display_description", text(volume.description.as_ref())),
             ("volume_type_id", Value::Null),
-            (
-                "encryption_key_id",
-                text(volume.encryption_key_id.as_ref()),
-            ),
+            ("encryption_key_id", text(volume.encryption_key_id.as_ref())),
             ("bootable", volume.bootable.into()),
             ("multiattach", false.into()),
             ("deleted", false.into()),

@@ -59,11 +59,7 @@ impl BackupService {
     }
 
     /// The only repository of the record's type that holds the backup.
-    async fn holder(
-        &self,
-        imported: &ImportedRecord,
-        cx: &JobContext,
-    ) -> Result<&NamedRepository> {
+    async fn holder(&self, imported: &ImportedRecord, cx: &JobContext) -> Result<&NamedRepository> {
         let candidates: Vec<&NamedRepository> = self
             .repositories()
             .filter(|r| same_type(&r.service, &imported.service))
@@ -156,7 +152,10 @@ mod tests {
     fn a_record_of_the_old_module_style_fits_its_class_and_file_drivers_fit_each_other() {
         let posix = "cinder.backup.drivers.posix.PosixBackupDriver";
         assert!(same_type(posix, "cinder.backup.drivers.posix"));
-        assert!(same_type(posix, "cinder.backup.drivers.nfs.NFSBackupDriver"));
+        assert!(same_type(
+            posix,
+            "cinder.backup.drivers.nfs.NFSBackupDriver"
+        ));
         assert!(!same_type(posix, "cinder.backup.drivers.swift"));
         assert!(!same_type(posix, "cinder.backup.drivers.posixy"));
         let swift = "cinder.backup.drivers.swift.SwiftBackupDriver";

@@ -169,7 +169,9 @@ impl BackupService {
         let backup = named(record.name.as_deref(), record.id);
         Ok(match failed {
             None => format!("backup {backup} was being deleted: it is deleted now"),
-            Some(_) => format!("backup {backup} was being deleted: it is in error, delete it again"),
+            Some(_) => {
+                format!("backup {backup} was being deleted: it is in error, delete it again")
+            }
         })
     }
 
@@ -189,7 +191,11 @@ impl BackupService {
         let failed = removed.is_err();
         errors.extend(removed.err());
         if job.kind == JobKind::CreateVolume {
-            let end = if failed { VolumeEnd::Failed } else { VolumeEnd::Gone };
+            let end = if failed {
+                VolumeEnd::Failed
+            } else {
+                VolumeEnd::Gone
+            };
             self.catalog
                 .finish_create_volume(id, job.id, &end, cx.now())
                 .await?;
@@ -198,7 +204,9 @@ impl BackupService {
         self.catalog
             .finish_delete_volume(id, job.id, failed, cx.now())
             .await?;
-        Ok(format!("volume {volume} was being deleted: it is deleted now"))
+        Ok(format!(
+            "volume {volume} was being deleted: it is deleted now"
+        ))
     }
 
     async fn settle_snapshot(&self, job: &Job, errors: &mut Vec<Error>) -> Result<String> {
@@ -212,7 +220,11 @@ impl BackupService {
         let failed = removed.is_err();
         errors.extend(removed.err());
         if job.kind == JobKind::CreateSnapshot {
-            let end = if failed { VolumeEnd::Failed } else { VolumeEnd::Gone };
+            let end = if failed {
+                VolumeEnd::Failed
+            } else {
+                VolumeEnd::Gone
+            };
             self.catalog
                 .finish_create_snapshot(id, job.id, &end)
                 .await?;

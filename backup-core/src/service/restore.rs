@@ -56,7 +56,15 @@ impl BackupService {
             }
         };
         let restored = self
-            .restore_onto(&backup, &volume, length, repository, &chain, &request.options, cx)
+            .restore_onto(
+                &backup,
+                &volume,
+                length,
+                repository,
+                &chain,
+                &request.options,
+                cx,
+            )
             .await;
         match restored {
             Err((e, false)) if is_new => {
@@ -121,9 +129,7 @@ impl BackupService {
         let done = Box::pin(self.run_restore(repository, chain, &attach, options, cx)).await;
         let undone = self.detach(&attach, cx).await;
         let end = match &done {
-            Ok(report) => {
-                RestoreEnd::Complete(Box::new(restored(&report.volume_metadata, volume)))
-            }
+            Ok(report) => RestoreEnd::Complete(Box::new(restored(&report.volume_metadata, volume))),
             Err(e) if e.is(ErrorKind::Cancelled) => RestoreEnd::Cancelled(reason_of(e)),
             Err(e) => RestoreEnd::Failed(reason_of(e)),
         };

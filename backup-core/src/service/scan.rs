@@ -86,7 +86,12 @@ impl BackupService {
                             }
                             // Another process was faster.
                             Err(e) if e.is(ErrorKind::AlreadyExists) => FoundState::Known,
-                            Err(e) if matches!(e.kind(), ErrorKind::QuotaExceeded | ErrorKind::InvalidInput) => {
+                            Err(e)
+                                if matches!(
+                                    e.kind(),
+                                    ErrorKind::QuotaExceeded | ErrorKind::InvalidInput
+                                ) =>
+                            {
                                 FoundState::NotImported(e.to_string())
                             }
                             Err(e) => return Err(e),
@@ -129,5 +134,8 @@ fn parents_first(mut scanned: Vec<Scanned>) -> Vec<Scanned> {
     // What is left stands in a circle; it is told all the same.
     order.extend((0..scanned.len()).filter(|at| !placed[*at]));
     let mut slots: Vec<Option<Scanned>> = scanned.into_iter().map(Some).collect();
-    order.into_iter().filter_map(|at| slots[at].take()).collect()
+    order
+        .into_iter()
+        .filter_map(|at| slots[at].take())
+        .collect()
 }

@@ -85,7 +85,9 @@ impl BackupService {
         let record = self.show_volume(caller, volume).await?;
         let (job, lock) = self.start_job(JobKind::DeleteVolume, at)?;
         let job = job.on_volume(record.id);
-        self.catalog.begin_delete_volume(record.id, &job, at).await?;
+        self.catalog
+            .begin_delete_volume(record.id, &job, at)
+            .await?;
         let done = self.remove_volume(&record).await;
         let finished = self
             .catalog

@@ -2,6 +2,11 @@
 //!
 //! Loop devices need root and `losetup`; the tests of reflinks need a folder on xfs or btrfs, named by
 //! `ASHLAR_TEST_XFS`. Where something is missing, a test says so and passes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic, and runs where usize has 64 bits"
+)]
 
 mod block_device;
 mod device;

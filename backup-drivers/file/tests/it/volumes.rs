@@ -98,7 +98,7 @@ async fn a_new_volume_is_a_sparse_private_file_of_the_exact_length() {
 #[tokio::test]
 async fn a_volume_of_no_or_of_impossible_length_is_refused_and_leaves_nothing() {
     let home = Home::new();
-    for length in [0, u64::MAX, i64::MAX.cast_unsigned()] {
+    for length in [0, u64::MAX] {
         let e = home
             .volumes
             .create_volume(VolumeId::generate(), length)
