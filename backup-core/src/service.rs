@@ -17,6 +17,8 @@ mod builder;
 mod create;
 mod delete;
 pub mod locks;
+#[cfg(feature = "testing")]
+pub mod memory;
 mod metadata;
 mod record;
 mod recover;
@@ -25,6 +27,8 @@ mod restore;
 mod scan;
 mod show;
 mod snapshot;
+#[cfg(all(test, feature = "testing"))]
+mod tests;
 mod update;
 mod verify;
 mod volume;

@@ -260,3 +260,13 @@ impl RowStore for MemoryCatalog {
         Ok(Box::new(self.tables.lock().await.clone()))
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn it_passes_the_suite() {
+        crate::catalog::conformance::conformance(async || MemoryCatalog::new()).await;
+    }
+}

@@ -39,10 +39,10 @@ impl<S: RowStore> Catalog for S {
             let mut rows = self.read().await?;
             steps::settings::identity(&mut *rows).await?
         };
-        match known {
-            Some(identity) => Ok(identity),
-            None => write!(self, steps::settings::make_identity),
+        if let Some(identity) = known {
+            return Ok(identity);
         }
+        write!(self, steps::settings::make_identity)
     }
 
     async fn setting(&self, key: &str) -> Result<Option<String>> {

@@ -43,12 +43,11 @@ impl BackupService {
         };
         let (volume, length) = self.measured(volume, snapshot.as_ref(), cx).await?;
         let repository = self.repository(request.repository.as_deref())?;
-        let parent = match request.incremental {
-            true => Some(
-                self.newest_parent(caller, &volume, snapshot.as_ref(), repository)
-                    .await?,
-            ),
-            false => None,
+        let parent = if request.incremental {
+            let parent = self.newest_parent(caller, &volume, snapshot.as_ref(), repository);
+            Some(parent.await?)
+        } else {
+            None
         };
         let parent_id = parent.as_ref().map(|p| p.id);
         let parent = parent.as_ref().map(layer_of).transpose()?;
@@ -59,7 +58,7 @@ impl BackupService {
         let source = match &snapshot {
             Some(snapshot) => AttachSource::Snapshot(snapshot.reference(volume.reference())),
             None if volume.status == VolumeStatus::InUse => {
-                self.refuse_unforced(&volume, request.force)?;
+                refuse_unforced(&volume, request.force)?;
                 AttachSource::VolumeInUse(volume.reference())
             }
             None => AttachSource::Volume(volume.reference()),
@@ -266,22 +265,9 @@ impl BackupService {
         new.project_id.clone_from(&caller.project_id);
         new.user_id.clone_from(&caller.user_id);
         new.encryption_key_id.clone_from(&volume.encryption_key_id);
+        new.properties.clone_from(&request.properties);
         new.volume_metadata = Some(self.volume_metadata(volume));
         Ok(new)
-    }
-
-    /// Told before the attacher is asked, whose answer would be about points in time.
-    fn refuse_unforced(&self, volume: &VolumeRecord, force: bool) -> Result<()> {
-        if force {
-            return Ok(());
-        }
-        Err(Error::new(ErrorKind::Conflict, OPERATION)
-            .on(format!(
-                "of volume {}",
-                named(volume.name.as_deref(), volume.id)
-            ))
-            .because("it is in use")
-            .hint("give --force to back up a point in time of it, or back up a snapshot"))
     }
 
     /// The backup that an incremental is made on.
@@ -325,6 +311,20 @@ impl BackupService {
             ))
             .hint("make a full backup first (without --incremental)"))
     }
+}
+
+/// Told before the attacher is asked, whose answer would be about points in time.
+fn refuse_unforced(volume: &VolumeRecord, force: bool) -> Result<()> {
+    if force {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Conflict, OPERATION)
+        .on(format!(
+            "of volume {}",
+            named(volume.name.as_deref(), volume.id)
+        ))
+        .because("it is in use")
+        .hint("give --force to back up a point in time of it, or back up a snapshot"))
 }
 
 /// Where a backup lies, for the engine.

@@ -75,28 +75,12 @@ impl BackupService {
                 record.user_id.clone_from(&caller.user_id);
                 record.host = Some(self.host.clone());
                 record.availability_zone = Some(self.availability_zone.clone());
-                match request.import {
-                    false => FoundState::Missing,
-                    true => {
-                        let imported = self.catalog.import_backup(&record, cx.now()).await;
-                        match imported {
-                            Ok(_) => {
-                                known.insert(record.id, record.clone());
-                                FoundState::Imported
-                            }
-                            // Another process was faster.
-                            Err(e) if e.is(ErrorKind::AlreadyExists) => FoundState::Known,
-                            Err(e)
-                                if matches!(
-                                    e.kind(),
-                                    ErrorKind::QuotaExceeded | ErrorKind::InvalidInput
-                                ) =>
-                            {
-                                FoundState::NotImported(e.to_string())
-                            }
-                            Err(e) => return Err(e),
-                        }
-                    }
+                if request.import {
+                    let state = self.import_found(&record, cx).await?;
+                    known.insert(record.id, record.clone());
+                    state
+                } else {
+                    FoundState::Missing
                 }
             };
             report.found.push(Found {
@@ -107,6 +91,18 @@ impl BackupService {
             });
         }
         Ok(report)
+    }
+
+    async fn import_found(&self, record: &BackupRecord, cx: &JobContext) -> Result<FoundState> {
+        match self.catalog.import_backup(record, cx.now()).await {
+            Ok(_) => Ok(FoundState::Imported),
+            // Another process was faster.
+            Err(e) if e.is(ErrorKind::AlreadyExists) => Ok(FoundState::Known),
+            Err(e) if matches!(e.kind(), ErrorKind::QuotaExceeded | ErrorKind::InvalidInput) => {
+                Ok(FoundState::NotImported(e.to_string()))
+            }
+            Err(e) => Err(e),
+        }
     }
 }
 

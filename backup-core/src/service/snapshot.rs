@@ -58,10 +58,8 @@ impl BackupService {
             },
             Err(_) => {
                 let reference = record.reference(volume.reference());
-                match self.volumes.delete_snapshot(&reference).await {
-                    Ok(()) => VolumeEnd::Gone,
-                    Err(_) => VolumeEnd::Failed,
-                }
+                let removed = self.volumes.delete_snapshot(&reference).await;
+                removed.map_or(VolumeEnd::Failed, |()| VolumeEnd::Gone)
             }
         };
         let finished = self
