@@ -118,6 +118,11 @@ pub(crate) struct Sources<'a> {
     pub(crate) options: &'a [String],
 }
 
+/// Where the default repository lies unless it is configured elsewhere.
+pub(crate) fn default_folder(home: &Path) -> PathBuf {
+    home.join("repository")
+}
+
 /// Puts the layers over each other.
 ///
 /// # Errors

@@ -5,12 +5,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use backup_core::compress::compressor;
 use backup_core::service::{BackupService, Caller, FileLocks, NamedRepository};
 use backup_core::{
-    Backup, CancelToken, ChunkedBackup, ChunkedConfig, ContainerName, Error, ErrorKind, JobContext,
-    Repository, Result,
+    Algorithm, Backup, CancelToken, ChunkedBackup, ChunkedConfig, ContainerName, Error, ErrorKind,
+    JobContext, Repository, Result,
 };
-use backup_drivers::{Store, open, open_catalog, open_volumes};
+use backup_drivers::{RepositoryConfig, Store, open, open_catalog, open_volumes};
 
 use crate::args::Global;
 use crate::config::{self, Settings, Sources, memory};
@@ -91,7 +92,8 @@ impl Home {
         messages: Messages,
     ) -> Result<Self> {
         make_private(&root)?;
-        let chunked = chunked_config(&settings);
+        let chunked = chunked_config(&settings)?;
+        make_default_repository(&root, &settings)?;
         let context = context(&settings, chunked.chunk_size)?;
         let catalog = open_catalog(&settings.catalog.url).await?;
         let volumes = open_volumes(&settings.volumes)?;
@@ -183,25 +185,25 @@ fn named(
 }
 
 /// The engine's defaults with what is set.
-fn chunked_config(settings: &Settings) -> ChunkedConfig {
+fn chunked_config(settings: &Settings) -> Result<ChunkedConfig> {
     let set = &settings.backup;
-    let mut config = ChunkedConfig::default();
-    if let Some(algorithm) = set.compression {
-        config.algorithm = algorithm;
+    let algorithm = set.compression.unwrap_or(Algorithm::Zlib);
+    let mut config = ChunkedConfig::new(compressor(algorithm, set.level)?);
+    config.chunk_size = set.chunk_size.unwrap_or(config.chunk_size);
+    config.block_size = set.hash_block_size.unwrap_or(config.block_size);
+    config.join.join_gap = set.join_gap.unwrap_or(config.join.join_gap);
+    Ok(config)
+}
+
+/// Makes the folder of the default repository, where it is the home's own. A configured folder must be there: one that
+/// is not is more often a missing mount than a new repository.
+pub(crate) fn make_default_repository(root: &Path, settings: &Settings) -> Result<()> {
+    let own = config::default_folder(root);
+    let is_own = |config: &RepositoryConfig| config.folder() == Some(own.as_path());
+    if settings.repositories.values().any(is_own) {
+        make_private(&own)?;
     }
-    if let Some(level) = set.level {
-        config.level = Some(level);
-    }
-    if let Some(bytes) = set.chunk_size {
-        config.chunk_size = bytes;
-    }
-    if let Some(bytes) = set.hash_block_size {
-        config.block_size = bytes;
-    }
-    if let Some(bytes) = set.join_gap {
-        config.join_gap = bytes;
-    }
-    config
+    Ok(())
 }
 
 fn context(settings: &Settings, chunk_size: u64) -> Result<JobContext> {

@@ -13,7 +13,11 @@ use serde::{Deserialize, Serialize};
 #[non_exhaustive]
 pub enum RepositoryConfig {
     /// A directory.
-    Posix(PosixConfig),
+    #[cfg(feature = "posix")]
+    Posix(backup_posix::PosixConfig),
+    /// A directory.
+    #[cfg(not(feature = "posix"))]
+    Posix,
     /// A directory of an NFS server.
     Nfs,
     /// A bucket of an S3 service.
@@ -25,37 +29,34 @@ pub enum RepositoryConfig {
 }
 
 impl RepositoryConfig {
-    /// A repository in the directory `path`.
+    /// A repository in the directory `path`, which must be there.
+    #[cfg(feature = "posix")]
     pub fn posix(path: impl Into<PathBuf>) -> Self {
-        Self::Posix(PosixConfig { path: path.into() })
+        Self::Posix(backup_posix::PosixConfig::new(path))
+    }
+
+    /// The directory of a `posix` repository.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            #[cfg(feature = "posix")]
+            Self::Posix(config) => Some(&config.path),
+            _ => None,
+        }
     }
 
     /// The word of its `type`.
     pub fn kind(&self) -> &'static str {
         match self {
+            #[cfg(feature = "posix")]
             Self::Posix(_) => "posix",
+            #[cfg(not(feature = "posix"))]
+            Self::Posix => "posix",
             Self::Nfs => "nfs",
             Self::S3 => "s3",
             Self::Swift => "swift",
             Self::Ceph => "ceph",
         }
     }
-
-    /// Where it is, for a list: a path, or nothing where no driver reads it yet.
-    pub fn place(&self) -> String {
-        match self {
-            Self::Posix(config) => config.path.display().to_string(),
-            _ => String::new(),
-        }
-    }
-}
-
-/// A repository in a directory.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PosixConfig {
-    /// The directory; it is made where it is missing.
-    pub path: PathBuf,
 }
 
 /// What provides volumes: the table `[volumes]`, told apart by its `provider`.

@@ -41,7 +41,7 @@ pub use backup_catalog_sql as catalog_sql;
 pub use backup_file as file;
 #[cfg(feature = "posix")]
 pub use backup_posix as posix;
-pub use config::{PosixConfig, RepositoryConfig, VolumesConfig};
+pub use config::{RepositoryConfig, VolumesConfig};
 
 /// An open repository. The two kinds meet only at the engine: objects know nothing of blocks, images know extents and
 /// snapshots.
@@ -62,7 +62,7 @@ pub fn open(config: &RepositoryConfig) -> Result<Store> {
     match config {
         #[cfg(feature = "posix")]
         RepositoryConfig::Posix(config) => Ok(Store::Objects(Arc::new(
-            backup_posix::PosixRepository::open(&config.path)?,
+            backup_posix::PosixRepository::open(config)?,
         ))),
         other => Err(not_in_this_build(other.kind())),
     }
@@ -91,22 +91,22 @@ pub fn open_volumes(config: &VolumesConfig) -> Result<Arc<dyn VolumeProvider>> {
 ///
 /// # Errors
 /// [`Unsupported`](ErrorKind::Unsupported) for a database that this build has no driver for, else what the driver says.
+#[cfg_attr(not(feature = "catalog-sql"), expect(clippy::unused_async))]
 pub async fn open_catalog(url: &str) -> Result<Arc<dyn Catalog>> {
-    match url.split_once(':') {
-        #[cfg(feature = "catalog-sql")]
-        Some(("sqlite", _)) => Ok(Arc::new(
-            backup_catalog_sql::SqliteCatalog::open(url).await?,
-        )),
-        _ => {
-            // A URL may hold a password: only its scheme is told.
-            let scheme = url.split(':').next().unwrap_or_default();
-            Err(Error::new(ErrorKind::Unsupported, "open the catalogue")
-                .because(format!(
-                    "a database of type {scheme:?} is not in this build yet"
-                ))
-                .hint("use sqlite:/path/to/catalogue.sqlite"))
-        }
+    #[cfg(feature = "catalog-sql")]
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return Ok(Arc::new(
+            backup_catalog_sql::SqliteCatalog::open(path).await?,
+        ));
     }
+    // A URL may hold a password: only its scheme is told.
+    let scheme = url.split(':').next().unwrap_or_default();
+    Err(Error::new(ErrorKind::Unsupported, "open the catalogue")
+        .because(format!(
+            "a database of type {scheme:?} is not in this build yet"
+        ))
+        .hint("use sqlite:/path/to/catalogue.sqlite"))
 }
 
 fn not_in_this_build(kind: &str) -> Error {

@@ -29,7 +29,7 @@ pub(super) async fn run(
                     .hint(format!("configured are: {}", known.join(", ")))
             })?;
             // The default one lies in the home.
-            crate::home::make_private(&root)?;
+            crate::home::make_default_repository(&root, &settings)?;
             let messages = Messages::new(global.quiet, global.verbose > 0);
             check(&name, config, messages, output).await
         }
@@ -52,7 +52,7 @@ fn list(settings: &crate::config::Settings, output: &Output) -> Result<()> {
             vec![
                 json!(name),
                 json!(config.kind()),
-                json!(config.place()),
+                json!(config.folder()),
                 json!(*name == settings.backup.repository),
                 json!(in_this_build().contains(&config.kind())),
             ]
@@ -79,11 +79,7 @@ async fn check(
             .because("only stores of objects can be checked so far")
             .into());
     };
-    let folder = match config {
-        RepositoryConfig::Posix(posix) => Some(posix.path.clone()),
-        _ => None,
-    };
-    let steps = check::run(&repository, folder.as_deref(), messages).await;
+    let steps = check::run(&repository, config.folder(), messages).await;
     let rows: Vec<_> = steps
         .iter()
         .map(|s| vec![json!(s.what), json!(s.verdict.word()), json!(s.details)])

@@ -66,6 +66,15 @@ pub(crate) const KEYS: &[Key] = &[
     key("backup.availability_zone", Kind::Text),
     key("repository.*.type", Kind::Word(TYPES)),
     key("repository.*.path", Kind::Path),
+    key("repository.*.sync", Kind::Word(&["barrier", "never"])),
+    key("repository.*.service", Kind::Text),
+    key(
+        "repository.*.timeout_seconds",
+        Kind::Integer {
+            least: 1,
+            most: 86_400,
+        },
+    ),
     key("volumes.provider", Kind::Word(&["file"])),
     key("volumes.path", Kind::Path),
     key("catalog.url", Kind::Text),

@@ -54,6 +54,7 @@ fn configured(home: &Home, repository: &str) {
 fn exported_records_restore_in_another_home() {
     let shared = tempfile::tempdir().unwrap();
     let repository = shared.path().join("r");
+    fs::create_dir(&repository).unwrap();
     let repository = repository.to_str().unwrap();
     let home = Home::new();
     let expected = chain(&home, repository);
