@@ -207,6 +207,7 @@ const NO_KEYS: &str =
 const CERTIFICATE: &str = "set ca_file to the certificate that signed the server's";
 const CLOCK: &str =
     "this machine's clock and the server's differ by more than 15 minutes; set the clock (NTP)";
+const RIGHT: &str = "the key lacks this right; docs/s3.md lists the rights that are needed";
 const REGION: &str = "the bucket lies in another region; set region (and endpoint_url) to its own";
 
 /// The table of S3's codes. Statuses decide where a gateway has a code of its own or sends none.
@@ -218,6 +219,9 @@ fn of_answer(status: u16, code: &str) -> (ErrorKind, Option<&'static str>) {
             K::NotFound,
             Some("the bucket does not exist; make it, or set create_containers = true"),
         ),
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => {
+            (K::PermissionDenied, Some(RIGHT))
+        }
         "InvalidAccessKeyId" => (
             K::Unauthenticated,
             Some("the server does not know this access key; check access_key"),
@@ -276,10 +280,7 @@ fn of_status(status: u16) -> (ErrorKind, Option<&'static str>) {
     match status {
         301 | 302 | 307 | 308 => (K::InvalidInput, Some(REGION)),
         401 => (K::Unauthenticated, Some("check access_key and secret_key")),
-        403 => (
-            K::PermissionDenied,
-            Some("the key lacks this right; docs/s3.md lists the rights that are needed"),
-        ),
+        403 => (K::PermissionDenied, Some(RIGHT)),
         404 => (K::NotFound, None),
         405 | 501 => (K::Unsupported, None),
         408 => (K::Timeout, None),

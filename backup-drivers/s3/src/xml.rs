@@ -97,8 +97,32 @@ pub(crate) struct DeleteError {
     pub(crate) message: String,
 }
 
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    quick_xml::de::from_reader(body).map_err(Failure::malformed)
+/// Reads the answer whose outermost element is `root`. Another one, a web page's say, would read as an empty answer.
+pub(crate) fn read<T: DeserializeOwned>(root: &str, body: &[u8]) -> Result<T, Failure> {
+    match outermost(body) {
+        Some(name) if name == root => quick_xml::de::from_reader(body).map_err(Failure::malformed),
+        Some(name) => Err(Failure::malformed(format!(
+            "it is a {name:?}, not a {root}"
+        ))),
+        None => Err(Failure::malformed(format!("it is no {root}"))),
+    }
+}
+
+/// The name of an answer's outermost element.
+pub(crate) fn outermost(body: &[u8]) -> Option<&str> {
+    let text = body.trim_ascii_start();
+    let text = match text.strip_prefix(b"<?xml") {
+        Some(rest) => {
+            let end = rest.windows(2).position(|w| w == b"?>")?;
+            rest[end + 2..].trim_ascii_start()
+        }
+        None => text,
+    };
+    let name = text.strip_prefix(b"<")?;
+    let length = name
+        .iter()
+        .position(|b| b.is_ascii_whitespace() || matches!(b, b'>' | b'/'))?;
+    std::str::from_utf8(&name[..length]).ok()
 }
 
 /// The body of `DeleteObjects`.
@@ -130,6 +154,7 @@ mod tests {
     #[test]
     fn names_come_back_as_they_are() {
         let page: ObjectPage = read(
+            "ListBucketResult",
             b"<ListBucketResult><Name>b</Name><IsTruncated>true</IsTruncated>\
               <NextContinuationToken>t</NextContinuationToken>\
               <Contents><Key>a//b &amp; c+d %41/</Key><LastModified>2026-11-23T01:02:03.000Z</LastModified>\
@@ -147,12 +172,25 @@ mod tests {
     #[test]
     fn a_delete_error_without_a_message_is_read() {
         let answer: DeleteAnswer = read(
+            "DeleteResult",
             b"<DeleteResult><Deleted><Key>a</Key></Deleted>\
               <Error><Key>b</Key><Code>AccessDenied</Code></Error></DeleteResult>",
         )
         .unwrap();
         assert_eq!(answer.deleted.len(), 1);
         assert_eq!(answer.error[0].code, "AccessDenied");
+    }
+
+    #[test]
+    fn only_the_answer_that_was_asked_for_is_read() {
+        assert_eq!(
+            outermost(b"<?xml version=\"1.0\"?>\n<A xmlns=\"x\"><B/></A>"),
+            Some("A")
+        );
+        assert_eq!(outermost(b" <A/>"), Some("A"));
+        for other in [&b"<html></html>"[..], b"", b"hello", b"<?xml"] {
+            assert!(read::<ObjectPage>("ListBucketResult", other).is_err());
+        }
     }
 
     #[test]

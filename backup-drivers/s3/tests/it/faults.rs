@@ -193,7 +193,7 @@ async fn an_overloaded_server_meets_no_storm() {
 async fn a_server_that_asks_for_time_is_given_it() {
     let fake = Fake::start(|n, _| match n {
         0 => Reply::Whole(503, "retry-after: 2\r\n", error_body("SlowDown")),
-        _ => Reply::Whole(200, "", "<ListBucketResult/>".into()),
+        _ => Reply::Whole(200, "", "<ListBucketResult></ListBucketResult>".into()),
     })
     .await;
     let repository = S3Repository::new(&fake.config()).unwrap();

@@ -69,7 +69,7 @@ async fn foreign_names_do_not_stop_a_listing() {
     let Some(config) = moto() else { return };
     let (repository, bucket) = open(&config).await;
     let client = backup_s3::object_store::client::HttpClient::new(reqwest::Client::new());
-    for foreign in ["folder/", "a//b", "/lead", "%2E%2E/x"] {
+    for foreign in ["folder/", "a//b", "/lead"] {
         let url = format!(
             "{}/{bucket}/{foreign}",
             config.endpoint_url.as_ref().unwrap()

