@@ -17,6 +17,8 @@ pub mod pipeline;
 pub mod range;
 pub mod record;
 pub mod repository;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod timestamp;
 pub mod volume;
 
@@ -26,6 +28,7 @@ pub use backup::{
     RestoreOptions, ScanItem, Scanned,
 };
 pub use buffer::{Buf, BufferPool};
+pub use chunked::{ChunkedBackup, ChunkedConfig};
 pub use compress::{Algorithm, Compressor, Decoder};
 pub use device::{BlockDevice, ChangePoint, ChangeSource, Geometry};
 pub use error::{Error, ErrorKind, Result};
