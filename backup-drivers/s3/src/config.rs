@@ -66,6 +66,8 @@ pub enum Encryption {
 
 /// Settings of an S3 repository. All have a default; a bare `type = "s3"` is Amazon's S3 with the credentials of the
 /// environment or of the instance.
+// Each is a setting of its own, not a state of one.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -364,8 +366,10 @@ mod tests {
     fn a_secret_comes_from_a_file_without_its_line_end() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "hush\n").unwrap();
-        let mut config = S3Config::default();
-        config.secret_key_file = Some(file.path().into());
+        let mut config = S3Config {
+            secret_key_file: Some(file.path().into()),
+            ..S3Config::default()
+        };
         assert_eq!(config.secret_key().unwrap().unwrap().expose(), "hush");
         config.secret_key = Some(Secret::new("other"));
         assert!(config.secret_key().is_err());

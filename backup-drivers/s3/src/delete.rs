@@ -91,7 +91,10 @@ async fn one(repository: &S3Repository, key: &ObjectKey) -> Result<()> {
     let Ok(path) = Path::parse(key.name()) else {
         return Ok(());
     };
-    let store = repository.stores.get(key.container())?;
+    let store = match repository.stores.get(key.container()) {
+        Err(e) if e.is(ErrorKind::NotFound) => return Ok(()),
+        store => store?,
+    };
     match store.delete(&path).await.map_err(|e| Failure::store(&e)) {
         Err(failure) if failure.kind() == ErrorKind::NotFound => Ok(()),
         done => done.map_err(|f| f.into_error(OPERATION, key)),

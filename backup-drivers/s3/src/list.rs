@@ -93,10 +93,9 @@ pub(crate) fn of_store(
     let folder = prefix
         .rsplit_once('/')
         .map(|(folder, _)| Path::parse(folder));
-    let folder = match folder.transpose() {
-        Ok(folder) => folder,
+    let Ok(folder) = folder.transpose() else {
         // No object of such a store can have a name with this beginning.
-        Err(_) => return stream::empty().boxed(),
+        return stream::empty().boxed();
     };
     let of_error =
         move |e: &object_store::Error| Failure::store(e).into_error(OPERATION, &container);

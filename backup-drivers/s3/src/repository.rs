@@ -89,7 +89,8 @@ impl S3Repository {
     }
 
     /// A repository over stores of your own: Google's, Azure's, or any other that object_store offers. `open` gives the
-    /// store of a container; it is called once for each. Containers are not made: each must be there.
+    /// store of a container; it is called once for each that it opens. Containers are not made: each must be there, and
+    /// one that is not is told by a [`NotFound`](ErrorKind::NotFound) of `open` or of the store.
     ///
     /// # Errors
     /// None in fact: the default container's name is valid.
@@ -381,10 +382,11 @@ impl Repository for S3Repository {
             // A container that cannot be a bucket is missing, and lists as empty.
             Some(_) if bucket_of(&container).is_err() => stream::empty().boxed(),
             Some(wire) => list::of_server(wire.clone(), container.into(), prefix, delimiter),
-            None => {
-                let store = self.stores.get(&container)?;
-                list::of_store(store, container.into(), prefix, delimiter)
-            }
+            None => match self.stores.get(&container) {
+                Ok(store) => list::of_store(store, container.into(), prefix, delimiter),
+                Err(e) if e.is(ErrorKind::NotFound) => stream::empty().boxed(),
+                Err(e) => return Err(e),
+            },
         })
     }
 

@@ -106,19 +106,18 @@ impl PartsUpload {
 
     async fn send_part(&mut self, length: u64) -> Result<()> {
         let payload = self.take(length);
-        let mut begun = match self.begun.take() {
-            Some(begun) => begun,
-            None => {
-                let options = PutMultipartOptions {
-                    attributes: self.attributes.clone(),
-                    ..PutMultipartOptions::default()
-                };
-                let upload = self.store.put_multipart_opts(&self.path, options).await;
-                Begun {
-                    upload: upload.map_err(|e| self.failed("begin upload of", &e))?,
-                    running: JoinSet::new(),
-                    parts: 0,
-                }
+        let mut begun = if let Some(begun) = self.begun.take() {
+            begun
+        } else {
+            let options = PutMultipartOptions {
+                attributes: self.attributes.clone(),
+                ..PutMultipartOptions::default()
+            };
+            let upload = self.store.put_multipart_opts(&self.path, options).await;
+            Begun {
+                upload: upload.map_err(|e| self.failed("begin upload of", &e))?,
+                running: JoinSet::new(),
+                parts: 0,
             }
         };
         let mut done = Ok(());

@@ -231,7 +231,7 @@ impl Wire {
             if !failure.is_passing() || !self.retry.again(tries, start.elapsed()) {
                 return Err(failure);
             }
-            tokio::time::sleep(self.retry.wait(tries, wait)).await;
+            tokio::time::sleep(Retry::wait(tries, wait)).await;
             tries += 1;
         }
     }

@@ -21,7 +21,7 @@ async fn a_wrong_key_and_a_wrong_secret_are_not_authenticated() {
         let put = wrong.put(&object, noise(10, 1), PutMode::Overwrite).await;
         let listed = wrong.ensure_container(&bucket).await;
         let got = read(&wrong, &object).await.map(|_| ());
-        let deleted = wrong.delete(&[object.clone()]).await.remove(0);
+        let deleted = wrong.delete(std::slice::from_ref(&object)).await.remove(0);
         for result in [put, listed, got, deleted] {
             let error = result.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");

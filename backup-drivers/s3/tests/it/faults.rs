@@ -1,5 +1,6 @@
 //! Dead, silent, slow and overloaded servers: every call ends in time, with the right kind, without a storm.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use backup_core::{ErrorKind, PutMode, Repository, Result};
@@ -28,7 +29,12 @@ async fn every_call(repository: &S3Repository) -> Vec<(&'static str, Result<()>)
         let names = repository.containers().await?;
         names.try_collect::<Vec<_>>().await.map(|_| ())
     };
-    let deleted = async { repository.delete(&[object.clone()]).await.remove(0) };
+    let deleted = async {
+        repository
+            .delete(std::slice::from_ref(&object))
+            .await
+            .remove(0)
+    };
     let copied = async { repository.copy(&object, &key(&bucket, "other")).await };
     let unfinished = async {
         let age = Duration::ZERO;
@@ -37,30 +43,30 @@ async fn every_call(repository: &S3Repository) -> Vec<(&'static str, Result<()>)
             .await
             .map(|_| ())
     };
-    let (a, b, c, d, e, f, g, h, i, j) = futures::join!(
-        put(PutMode::Overwrite),
-        put(PutMode::CreateOnly),
-        upload,
-        async { read(repository, &object).await.map(|_| ()) },
-        listed,
-        containers,
-        deleted,
-        copied,
-        repository.ensure_container(&bucket),
-        unfinished
-    );
-    vec![
-        ("put", a),
-        ("create", b),
-        ("upload", c),
-        ("get", d),
-        ("list", e),
-        ("containers", f),
-        ("delete", g),
-        ("copy", h),
-        ("ensure", i),
-        ("unfinished", j),
-    ]
+    let put_it = put(PutMode::Overwrite);
+    let create = put(PutMode::CreateOnly);
+    let get = async { read(repository, &object).await.map(|_| ()) };
+    let ensure = repository.ensure_container(&bucket);
+    // At once, since each waits.
+    join_all([
+        named("put", put_it),
+        named("create", create),
+        named("upload", upload),
+        named("get", get),
+        named("list", listed),
+        named("containers", containers),
+        named("delete", deleted),
+        named("copy", copied),
+        named("ensure", ensure),
+        named("unfinished", unfinished),
+    ])
+    .await
+}
+
+type Named<'a> = Pin<Box<dyn Future<Output = (&'static str, Result<()>)> + 'a>>;
+
+fn named<'a>(name: &'static str, call: impl Future<Output = Result<()>> + 'a) -> Named<'a> {
+    Box::pin(async move { (name, call.await) })
 }
 
 #[tokio::test]

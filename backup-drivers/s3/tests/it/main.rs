@@ -3,10 +3,14 @@
 //! The real ones are named by `ASHLAR_TEST_S3_RGW`, `ASHLAR_TEST_S3_MOTO` and `ASHLAR_TEST_S3_TLS`, which
 //! `scripts/servers/s3/with-servers` sets; without them those tests print that they are skipped.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod buckets;
+mod conformance;
 mod errors;
 mod fake;
 mod faults;
+mod life;
 mod objects;
 mod servers;
 mod stores;

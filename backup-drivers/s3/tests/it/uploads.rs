@@ -81,7 +81,7 @@ async fn a_forgotten_upload_is_found_by_its_age_and_dropped() {
             upload.part(noise(6 * MIB, 1)).await.unwrap();
             drop(upload);
         }
-        let old = Duration::from_secs(3600);
+        let old = Duration::from_hours(1);
         let found = repository
             .unfinished_uploads(&bucket, "", old)
             .await
