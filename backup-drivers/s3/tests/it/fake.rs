@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use backup_s3::S3Config;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What a fake server does with a request.
@@ -117,44 +118,75 @@ pub(crate) fn error_body(code: &str) -> String {
     )
 }
 
-/// A proxy to `target` that ends each of the first `cuts` connections once `after` bytes came back from the server.
-pub(crate) async fn cutting_proxy(target: &str, after: usize, cuts: usize) -> String {
+/// What a proxy does to a connection.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Harm {
+    /// Ends it once so many bytes came back from the server.
+    CutDown(usize),
+    /// Ends it once so many bytes went to the server.
+    CutUp(usize),
+    /// Passes on no more once so many bytes went to the server.
+    StallUp(usize),
+    /// Passes on no more once so many bytes came back.
+    StallDown(usize),
+}
+
+/// A proxy to `target` that does `harm` to the first `times` connections that reach it.
+pub(crate) async fn proxy(target: &str, harm: Harm, times: usize) -> String {
     let target = target.trim_start_matches("http://").to_owned();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
+    let left = Arc::new(AtomicUsize::new(times));
     tokio::spawn(async move {
-        let left = Arc::new(AtomicUsize::new(cuts));
         while let Ok((client, _)) = listener.accept().await {
-            let (target, left) = (target.clone(), Arc::clone(&left));
+            let Ok(server) = TcpStream::connect(&target).await else {
+                continue;
+            };
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
+            let (up, down) = match harm {
+                Harm::CutUp(n) | Harm::StallUp(n) => (n, usize::MAX),
+                Harm::CutDown(n) | Harm::StallDown(n) => (usize::MAX, n),
+            };
+            let stall = matches!(harm, Harm::StallUp(_) | Harm::StallDown(_));
+            let up = pass(from_client, to_server, up, stall, Arc::clone(&left));
+            let down = pass(from_server, to_client, down, stall, Arc::clone(&left));
             tokio::spawn(async move {
-                let server = TcpStream::connect(target).await?;
-                let (mut from_client, mut to_client) = client.into_split();
-                let (mut from_server, mut to_server) = server.into_split();
-                let up = tokio::spawn(async move {
-                    let _ = tokio::io::copy(&mut from_client, &mut to_server).await;
-                });
-                let mut passed = 0;
-                let mut buffer = vec![0; 16 << 10];
-                loop {
-                    let read = from_server.read(&mut buffer).await?;
-                    if read == 0 {
-                        break;
-                    }
-                    passed += read;
-                    let spent = |n: usize| n.checked_sub(1);
-                    if passed > after
-                        && left
-                            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, spent)
-                            .is_ok()
-                    {
-                        break;
-                    }
-                    to_client.write_all(&buffer[..read]).await?;
-                }
-                up.abort();
-                std::io::Result::Ok(())
+                // Either end ends both.
+                tokio::select! { _ = up => (), _ = down => () }
             });
         }
     });
     url
+}
+
+/// Copies until `most` bytes have passed and there is still harm to do.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    most: usize,
+    stall: bool,
+    left: Arc<AtomicUsize>,
+) -> std::io::Result<()> {
+    let mut passed = 0_usize;
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        passed = passed.saturating_add(read);
+        let spent = |n: usize| n.checked_sub(1);
+        if passed > most
+            && left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, spent)
+                .is_ok()
+        {
+            if stall {
+                std::future::pending::<()>().await;
+            }
+            return Ok(());
+        }
+        to.write_all(&buffer[..read]).await?;
+    }
 }

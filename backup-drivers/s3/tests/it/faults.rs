@@ -8,7 +8,7 @@ use backup_s3::S3Repository;
 use futures::future::join_all;
 use futures::{StreamExt, TryStreamExt};
 
-use crate::fake::{Fake, Reply, cutting_proxy, error_body, quick};
+use crate::fake::{Fake, Harm, Reply, error_body, proxy, quick};
 use crate::servers::{self, container, key, noise, open, put, read};
 
 /// Every call once, with what it ended with.
@@ -240,18 +240,47 @@ async fn a_body_cut_by_a_proxy_comes_whole_by_itself() {
             .unwrap();
         let target = config.endpoint_url.clone().unwrap();
         let mut cut = config.clone();
-        cut.endpoint_url = Some(cutting_proxy(&target, 1_000_000, 2).await);
+        cut.endpoint_url = Some(proxy(&target, Harm::CutDown(1_000_000), 2).await);
         let repository = S3Repository::new(&cut).unwrap();
         assert_eq!(read(&repository, &object).await.unwrap(), data, "{name}");
 
         // One that is always cut ends as an error, not short and not in a circle.
         let mut cut = config.clone();
-        cut.endpoint_url = Some(cutting_proxy(&target, 100_000, usize::MAX).await);
+        cut.endpoint_url = Some(proxy(&target, Harm::CutDown(100_000), usize::MAX).await);
         (cut.retries, cut.retry_timeout) = (3, 5);
         let repository = S3Repository::new(&cut).unwrap();
         let start = Instant::now();
         let error = read(&repository, &object).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{name}: {error}");
         assert!(start.elapsed() < Duration::from_secs(30), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_put_that_a_proxy_cuts_or_stalls_arrives_whole() {
+    for (name, config) in servers::all() {
+        for harm in [
+            Harm::CutUp(300_000),
+            Harm::StallUp(300_000),
+            Harm::CutDown(0),
+            Harm::StallDown(0),
+        ] {
+            let (direct, bucket) = open(&config).await;
+            let mut harmed = config.clone();
+            let target = config.endpoint_url.clone().unwrap();
+            harmed.endpoint_url = Some(proxy(&target, harm, 2).await);
+            (harmed.timeout, harmed.min_rate) = (1, 1 << 20);
+            let repository = S3Repository::new(&harmed).unwrap();
+            let data = noise(1_000_000, 9);
+            let object = key(&bucket, "k");
+            let start = Instant::now();
+            put(&repository, &object, data.clone()).await;
+            assert!(start.elapsed() < Duration::from_secs(20), "{name} {harm:?}");
+            assert_eq!(
+                read(&direct, &object).await.unwrap(),
+                data,
+                "{name} {harm:?}"
+            );
+        }
     }
 }

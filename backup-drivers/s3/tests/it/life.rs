@@ -14,20 +14,24 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use sha2::{Digest, Sha256};
 
+use crate::fake::{Harm, proxy};
 use crate::servers::{all, key, list, noise, open};
 
-fn context() -> JobContext {
+pub(crate) fn context() -> JobContext {
     JobContext::new(64 << 20).unwrap()
 }
 
-fn engine(repository: S3Repository) -> ChunkedBackup {
+pub(crate) fn engine(repository: S3Repository) -> ChunkedBackup {
     let config = ChunkedConfig::zlib().unwrap();
     let config = config.with_chunk_size(1 << 20).with_block_size(32 << 10);
     ChunkedBackup::new(Arc::new(repository), config).unwrap()
 }
 
 /// What a scan finds, oldest first.
-async fn scan(engine: &ChunkedBackup, of: &ContainerName) -> Vec<backup_core::BackupRecord> {
+pub(crate) async fn scan(
+    engine: &ChunkedBackup,
+    of: &ContainerName,
+) -> Vec<backup_core::BackupRecord> {
     let items = engine.scan(Some(of), &context()).await.unwrap();
     let items: Vec<ScanItem> = items.try_collect().await.unwrap();
     let records = items.into_iter().map(|item| match item {
@@ -96,6 +100,44 @@ async fn a_full_backup_and_three_incrementals_live_and_die() {
         let left = engine.repository().list(&bucket, "", None).await.unwrap();
         let left: Vec<_> = left.try_collect().await.unwrap();
         assert_eq!(left, [], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_and_a_restore_through_a_bad_network_come_out_right() {
+    for (name, config) in all() {
+        let (_, bucket) = open(&config).await;
+        let target = config.endpoint_url.clone().unwrap();
+        let through = async |harm| {
+            let mut harmed = config.clone();
+            harmed.endpoint_url = Some(proxy(&target, harm, 6).await);
+            (harmed.timeout, harmed.min_rate) = (2, 1 << 20);
+            engine(S3Repository::new(&harmed).unwrap())
+        };
+        let volume = MemoryDevice::new(9_000_001);
+        volume.poke(0, &noise(9_000_001, 1));
+        let mut request = BackupRequest::new(VolumeId::generate(), Timestamp::now());
+        request.container = Some(bucket.clone());
+        let cx = context();
+        let writer = through(Harm::CutUp(400_000)).await;
+        let plan = writer.plan(&request).unwrap();
+        let source = Attachment::new(Arc::new(volume.clone()));
+        let made = writer.create(&plan, None, &source, &cx).await;
+        made.unwrap_or_else(|e| panic!("{name}: {e}"));
+        let layer = Layer {
+            id: plan.id,
+            location: plan.location,
+        };
+        let chain = Chain::new(vec![layer]).unwrap();
+        for harm in [Harm::CutDown(400_000), Harm::StallDown(400_000)] {
+            let target = MemoryDevice::new(9_000_001);
+            let device: Arc<dyn BlockDevice> = Arc::new(target.clone());
+            let reader = through(harm).await;
+            let options = RestoreOptions::default();
+            let restored = reader.restore(&chain, &device, &options, &cx).await;
+            restored.unwrap_or_else(|e| panic!("{name} {harm:?}: {e}"));
+            assert_eq!(target.first_difference(&volume), None, "{name} {harm:?}");
+        }
     }
 }
 

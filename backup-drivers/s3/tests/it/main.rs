@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod buckets;
+mod cinder;
 mod conformance;
 mod errors;
 mod fake;
