@@ -943,7 +943,7 @@ fn compress(
         // Copied out, so that the large buffer goes back to the pool at once.
         compressor
             .compress(bytes, &mut out, cx.cancel())?
-            .map(|n| Bytes::copy_from_slice(&out[..n]))
+            .map(|n| cx.buffers().copy(&out[..n]).into_bytes())
     };
     let (algorithm, stored) = match shrunk {
         Some(stored) => (compressor.algorithm(), stored),
