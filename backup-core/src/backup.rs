@@ -34,6 +34,8 @@ pub struct BackupRequest {
     pub name: Option<String>,
     /// Description of the backup.
     pub description: Option<String>,
+    /// Properties of the backup.
+    pub properties: Properties,
     /// Container; `None` for the repository's default.
     pub container: Option<ContainerName>,
     /// The project that the backup belongs to.
@@ -59,6 +61,7 @@ impl BackupRequest {
             snapshot_id: None,
             name: None,
             description: None,
+            properties: Properties::new(),
             container: None,
             project_id: String::new(),
             user_id: String::new(),
@@ -87,6 +90,8 @@ pub struct BackupPlan {
     pub name: Option<String>,
     /// Description of the backup.
     pub description: Option<String>,
+    /// Properties of the backup.
+    pub properties: Properties,
     /// The project that the backup belongs to.
     pub project_id: String,
     /// Who makes it.
@@ -267,8 +272,8 @@ pub struct Report {
     pub problems: Vec<Problem>,
     /// How many more problems there were.
     pub more_problems: u64,
-    /// The volume's metadata, as Cinder would put it on the target.
-    pub volume_metadata: Option<VolumeMetadata>,
+    /// The volume's metadata as each layer has it, oldest first: Cinder's rules for the target need all of them.
+    pub volume_metadata: Vec<Option<VolumeMetadata>>,
 }
 
 impl Report {
@@ -285,7 +290,7 @@ impl Report {
             written_bytes: 0,
             problems: Vec::new(),
             more_problems: 0,
-            volume_metadata: None,
+            volume_metadata: Vec::new(),
         }
     }
 

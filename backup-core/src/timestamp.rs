@@ -13,6 +13,9 @@ use crate::error::{Error, Result};
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The beginning of 1970.
+    pub const EPOCH: Self = Self(0);
+
     /// Now, by the system's clock.
     pub fn now() -> Self {
         Self(jiff::Timestamp::now().as_microsecond())

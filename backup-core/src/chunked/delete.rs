@@ -1,0 +1,79 @@
+//! Delete: the metadata first, so that a backup cut in the middle is none; then everything else.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use crate::error::Result;
+use crate::id::{Location, ObjectKey};
+use crate::job::{JobContext, Phase, Progress};
+use crate::repository::Repository;
+
+/// Keys deleted by one call.
+const BATCH: usize = 500;
+
+pub(super) async fn delete(
+    repository: &Arc<dyn Repository>,
+    location: &Location,
+    cx: &JobContext,
+) -> Result<()> {
+    let metadata = location.metadata();
+    first_error(repository.delete(std::slice::from_ref(&metadata)).await)?;
+    // The backup must be gone before a part of it is.
+    repository.barrier(&location.container).await?;
+    let mut progress = Progress::start(Phase::Delete, 0);
+    // Listings may lag: look again until nothing shows, a few times.
+    for _ in 0..4 {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut found = false;
+        let mut listing = repository
+            .list(&location.container, location.prefix.as_str(), None)
+            .await?;
+        while let Some(item) = listing.next().await {
+            cx.cancel().check("delete backup")?;
+            let name = item?.name;
+            if !belongs(location, &name) {
+                continue;
+            }
+            found = true;
+            batch.push(ObjectKey::new(&location.container, name)?);
+            if batch.len() == BATCH {
+                remove(repository, &mut batch, &mut progress, cx).await?;
+            }
+        }
+        remove(repository, &mut batch, &mut progress, cx).await?;
+        if !found {
+            break;
+        }
+    }
+    repository.barrier(&location.container).await
+}
+
+/// Cinder lists a backup's objects by its prefix alone, and nothing of another backup begins with it, since it ends
+/// with the backup's ID. An object that does not look like one of the backup's is still its own where it goes on
+/// behind the ID.
+fn belongs(location: &Location, name: &str) -> bool {
+    name.strip_prefix(location.prefix.as_str())
+        .is_some_and(|rest| rest.starts_with(['-', '_', '.']))
+}
+
+async fn remove(
+    repository: &Arc<dyn Repository>,
+    batch: &mut Vec<ObjectKey>,
+    progress: &mut Progress,
+    cx: &JobContext,
+) -> Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let results = repository.delete(batch).await;
+    progress.objects += batch.len() as u64;
+    progress.done = progress.objects;
+    cx.observer().progress(progress);
+    batch.clear();
+    first_error(results)
+}
+
+fn first_error(results: Vec<Result<()>>) -> Result<()> {
+    results.into_iter().collect()
+}

@@ -1,0 +1,7 @@
+//! Read → hash → compare → compress → store: bounded in memory, parallel, in order where the format needs it.
+
+mod units;
+mod zero;
+
+pub(crate) use units::{Unit, UnitKind, UnitPlanner};
+pub use zero::{ZeroObject, ZeroStreams};

@@ -1,0 +1,249 @@
+//! The blocking half of a [`FileDevice`](super::FileDevice).
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use backup_core::buffer::ALIGNMENT;
+use backup_core::device::Geometry;
+use backup_core::error::{Error, ErrorKind, Result};
+use backup_core::range::{ByteRange, Extent, ExtentKind};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::cached::cached_bytes;
+use super::zero::Zeroing;
+use super::{DeviceOptions, DirectReads, Kind, open};
+use crate::holes;
+
+pub(super) struct RawDevice {
+    file: File,
+    /// The same file past the page cache, for aligned reads.
+    direct: Option<File>,
+    direct_reads: DirectReads,
+    direct_refused: AtomicBool,
+    path: PathBuf,
+    kind: Kind,
+    geometry: Geometry,
+    believe_holes: bool,
+    /// Whether something may have been written that holes do not yet tell of.
+    unsynced: AtomicBool,
+    flush_failed: AtomicBool,
+    zeroing: Zeroing,
+}
+
+impl RawDevice {
+    pub(super) fn open(path: PathBuf, options: &DeviceOptions) -> Result<Self> {
+        let (kind, _) = open::identify("open device", &path)?;
+        let file = open::open(&path, kind, options.writable)?;
+        let length = open::length_of(&file, kind)
+            .map_err(|e| Error::io("find length of", path.display(), e))?;
+        let geometry = Geometry::new(length)
+            .with_preferred_alignment(open::preferred_alignment(&file, kind))
+            .with_read_only(!options.writable)
+            .with_known_zero(options.known_zero);
+        // A filesystem that has no direct I/O refuses here or at the first read; the cache serves then.
+        let direct = match options.direct_reads {
+            DirectReads::Never => None,
+            DirectReads::WhereCold if options.writable => None,
+            DirectReads::WhereCold | DirectReads::Always => OpenOptions::new()
+                .read(true)
+                .custom_flags((OFlags::DIRECT | OFlags::NOCTTY).bits().cast_signed())
+                .open(&path)
+                .ok(),
+        };
+        Ok(Self {
+            believe_holes: kind == Kind::Regular && options.holes.believed_for(&file),
+            file,
+            direct,
+            direct_reads: options.direct_reads,
+            direct_refused: AtomicBool::new(false),
+            path,
+            kind,
+            geometry,
+            unsynced: AtomicBool::new(true),
+            flush_failed: AtomicBool::new(false),
+            zeroing: Zeroing::for_kind(kind),
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn error(&self, operation: &'static str, at: u64, cause: impl Into<io::Error>) -> Error {
+        Error::io(operation, self.place(at), cause.into())
+    }
+
+    fn place(&self, at: u64) -> String {
+        format!("{} at byte {at}", self.path.display())
+    }
+
+    /// Refuses what reaches past the end.
+    pub(super) fn check(&self, operation: &'static str, at: u64, length: u64) -> Result<()> {
+        let end = self.geometry.length;
+        if at.checked_add(length).is_some_and(|e| e <= end) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            operation,
+            format!("{length} bytes reach past the end at {end}"),
+        )
+        .on(self.place(at)))
+    }
+
+    pub(super) fn check_write(&self, operation: &'static str, at: u64, length: u64) -> Result<()> {
+        if self.geometry.read_only {
+            return Err(Error::invalid(operation, "it is open for reading only").on(self.place(at)));
+        }
+        self.check(operation, at, length)
+    }
+
+    pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
+        let done = self.read_direct(at, buf)?;
+        self.read_from(&self.file, at + done as u64, &mut buf[done..])
+    }
+
+    /// Reads what can be read past the cache, and tells how many bytes that was.
+    fn read_direct(&self, at: u64, buf: &mut [u8]) -> Result<usize> {
+        let Some(direct) = &self.direct else {
+            return Ok(0);
+        };
+        let whole = buf.len() / ALIGNMENT * ALIGNMENT;
+        if whole == 0
+            || !at.is_multiple_of(ALIGNMENT as u64)
+            || buf.as_ptr().align_offset(ALIGNMENT) != 0
+            || self.direct_refused.load(Ordering::Relaxed)
+            || !self.is_cold(at, whole as u64)
+        {
+            return Ok(0);
+        }
+        match self.read_from(direct, at, &mut buf[..whole]) {
+            Ok(()) => Ok(whole),
+            // Refused (EINVAL: another alignment, or no direct I/O here) or failed: the cache has the last word.
+            Err(e) if e.is(ErrorKind::Io) => {
+                tracing::debug!(path = %self.path.display(), error = %e, "direct reads are given up");
+                self.direct_refused.store(true, Ordering::Relaxed);
+                Ok(0)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Whether reading past the page cache pays: what is there already is copied from it in a tenth of the time.
+    fn is_cold(&self, at: u64, length: u64) -> bool {
+        self.direct_reads == DirectReads::Always
+            || cached_bytes(&self.file, at, length).is_some_and(|cached| cached < length / 2)
+    }
+
+    fn read_from(&self, file: &File, at: u64, buf: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            let from = at + done as u64;
+            match file.read_at(&mut buf[done..], from) {
+                Ok(0) => return Err(self.became_shorter("read", from)),
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.error("read", from, e)),
+            }
+        }
+        Ok(())
+    }
+
+    fn became_shorter(&self, operation: &'static str, at: u64) -> Error {
+        Error::new(ErrorKind::Io, operation)
+            .on(self.place(at))
+            .because(format!(
+                "the device became shorter: it ends before byte {}, the length when it was opened",
+                self.geometry.length
+            ))
+    }
+
+    pub(super) fn write(&self, at: u64, data: &[u8]) -> Result<()> {
+        let result = self.write_to_file(at, data);
+        self.unsynced.store(true, Ordering::Release);
+        result
+    }
+
+    fn write_to_file(&self, at: u64, data: &[u8]) -> Result<()> {
+        let mut done = 0;
+        while done < data.len() {
+            let to = at + done as u64;
+            match self.file.write_at(&data[done..], to) {
+                Ok(0) => return Err(self.error("write", to, io::ErrorKind::WriteZero)),
+                Ok(n) => done += n,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(self.error("write", to, e)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_zeroes(&self, range: ByteRange) -> Result<()> {
+        let result = self
+            .zeroing
+            .zero(&self.file, range)
+            .map_err(|(at, e)| self.error("write zeroes", at, e));
+        self.unsynced.store(true, Ordering::Release);
+        result
+    }
+
+    pub(super) fn discard(&self, range: ByteRange) -> Result<()> {
+        match self.kind {
+            Kind::Regular => {
+                let result = self
+                    .zeroing
+                    .discard(&self.file, range)
+                    .map_err(|e| self.error("discard", range.start(), e));
+                self.unsynced.store(true, Ordering::Release);
+                result
+            }
+            Kind::Block { .. } => Ok(()),
+        }
+    }
+
+    /// The length never changes here, so that `fdatasync` is enough: it also writes what is needed to find the data.
+    pub(super) fn flush(&self) -> Result<()> {
+        if self.flush_failed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Io, "flush")
+                .on(self.path.display())
+                .because("an earlier flush failed, and what was written before it may be lost"));
+        }
+        loop {
+            match rustix::fs::fdatasync(&self.file) {
+                Ok(()) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(e) => {
+                    self.flush_failed.store(true, Ordering::Release);
+                    return Err(Error::io("flush", self.path.display(), e.into()));
+                }
+            }
+        }
+    }
+
+    pub(super) fn allocated(&self, range: ByteRange) -> Result<Vec<Extent>> {
+        if !self.believe_holes {
+            return Ok(vec![Extent::new(range, ExtentKind::Data)]);
+        }
+        if self.unsynced.swap(false, Ordering::AcqRel)
+            && let Err(e) = self.flush()
+        {
+            self.unsynced.store(true, Ordering::Release);
+            return Err(e);
+        }
+        let extents = holes::extents(&self.file, range);
+        // Past the end everything looks like a hole: a file that was cut would silently become zeroes.
+        let length = open::length_of(&self.file, self.kind)
+            .map_err(|e| Error::io("find length of", self.path.display(), e))?;
+        if length < range.end() {
+            return Err(self.became_shorter("find holes", length));
+        }
+        Ok(extents)
+    }
+}
