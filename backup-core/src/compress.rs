@@ -28,6 +28,7 @@
 
 mod bzip2;
 mod none;
+#[cfg(any(feature = "zlib-fast", feature = "zstd"))]
 mod pool;
 mod probe;
 #[cfg(test)]

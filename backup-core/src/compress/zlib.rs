@@ -18,6 +18,8 @@ use flate2::{Compress, Compression, FlushCompress};
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Algorithm, Compressor, Decoder, Step};
+#[cfg(not(feature = "zlib-fast"))]
+use crate::error::Error;
 use crate::error::Result;
 use crate::job::CancelToken;
 
