@@ -1,6 +1,5 @@
-use super::create::named;
 use super::{BackupService, Caller};
-use crate::catalog::{JobKind, VolumeEnd};
+use crate::catalog::{JobKind, VolumeEnd, label};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::timestamp::Timestamp;
@@ -27,7 +26,7 @@ impl BackupService {
             return Err(Error::new(ErrorKind::Conflict, "create snapshot")
                 .on(format!(
                     "of volume {}",
-                    named(volume.name.as_deref(), volume.id)
+                    label(volume.name.as_deref(), volume.id)
                 ))
                 .because("the volume is in use")
                 .hint("give --force to take a point in time of it"));

@@ -1,1 +1,7 @@
+//! What the service promises, over the real engine with volumes and a repository in memory.
 
+mod jobs;
+mod records;
+mod recovery;
+mod rules;
+mod world;

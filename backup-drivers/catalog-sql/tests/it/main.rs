@@ -1,3 +1,5 @@
 //! The catalogue in SQLite.
 
 mod catalog;
+mod figures;
+mod services;
