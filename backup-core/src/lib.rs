@@ -7,6 +7,7 @@ pub mod buffer;
 pub mod catalog;
 pub mod chunked;
 pub mod compress;
+pub mod decorate;
 pub mod device;
 pub mod diff;
 pub mod error;
