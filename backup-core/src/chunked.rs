@@ -30,6 +30,7 @@ use crate::backup::{
 use crate::device::BlockDevice;
 use crate::diff::BlockHasher;
 use crate::error::{Error, Result};
+use crate::format::volume::VolumeMetadata;
 use crate::id::{ContainerName, Location};
 use crate::job::JobContext;
 use crate::pipeline::ZeroStreams;
@@ -89,7 +90,10 @@ impl Backup for ChunkedBackup {
             encryption_key_id: request.encryption_key_id.clone(),
             created_at: request.created_at,
             data_timestamp: request.data_timestamp,
-            volume_metadata: request.volume_metadata.as_ref().map(|m| m.to_json()),
+            volume_metadata: request
+                .volume_metadata
+                .as_ref()
+                .map(VolumeMetadata::to_json),
         })
     }
 

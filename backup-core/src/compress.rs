@@ -8,7 +8,7 @@
 //! | --- | --- | --- | --- |
 //! | none | | | the bytes themselves |
 //! | zlib | 1 to 9 | 1 | one stream; bytes behind it are ignored, as Cinder ignores them |
-//! | bzip2 | 1 to 9 | 1 | one or more streams, nothing else |
+//! | bzip2 | 1 to 9 | 2 | one or more streams, nothing else |
 //! | zstd | -7 to 19 | 2 | one or more frames whose windows are at most 128 MiB, nothing else |
 //!
 //! ```
@@ -28,6 +28,7 @@
 
 mod bzip2;
 mod none;
+#[cfg(any(feature = "zlib-fast", feature = "zstd"))]
 mod pool;
 mod probe;
 #[cfg(test)]

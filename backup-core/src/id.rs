@@ -65,6 +65,11 @@ uuid_id!(
     SnapshotId,
     "snapshot"
 );
+uuid_id!(
+    /// The ID of one attempt at a job: a UUID. A record in a transitional state carries it as a lease.
+    JobId,
+    "job"
+);
 
 /// Longest container name or object name that is accepted, in bytes (S3 and Swift allow 1024).
 const MAX_NAME: usize = 1024;

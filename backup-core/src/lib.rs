@@ -4,8 +4,10 @@
 pub mod attach;
 pub mod backup;
 pub mod buffer;
+pub mod catalog;
 pub mod chunked;
 pub mod compress;
+pub mod decorate;
 pub mod device;
 pub mod diff;
 pub mod error;
@@ -17,6 +19,8 @@ pub mod pipeline;
 pub mod range;
 pub mod record;
 pub mod repository;
+#[cfg(feature = "service")]
+pub mod service;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod timestamp;
@@ -28,11 +32,12 @@ pub use backup::{
     RestoreOptions, ScanItem, Scanned,
 };
 pub use buffer::{Buf, BufferPool};
+pub use catalog::Catalog;
 pub use chunked::{ChunkedBackup, ChunkedConfig};
 pub use compress::{Algorithm, Compressor, Decoder};
 pub use device::{BlockDevice, ChangePoint, ChangeSource, Geometry};
 pub use error::{Error, ErrorKind, Result};
-pub use id::{BackupId, ContainerName, Location, ObjectKey, Prefix, SnapshotId, VolumeId};
+pub use id::{BackupId, ContainerName, JobId, Location, ObjectKey, Prefix, SnapshotId, VolumeId};
 pub use image::{Image, ImageRepository};
 pub use job::{
     CancelToken, Clock, CpuPool, JobContext, MemoryBudget, NoObserver, Observer, Phase, Progress,

@@ -5,6 +5,7 @@
 //! * [`FaultRepository`]: a decorator whose n-th call fails, loses its answer, is delayed, cut or corrupted.
 //! * [`MemoryDevice`], [`HoleDevice`]: block devices, the second of any length up to 16 TiB and more.
 //! * [`MemoryChangeSource`]: knows what changed on a [`MemoryDevice`].
+//! * [`MemoryImages`]: an image store with snapshots and differences. [`MemoryAttacher`]: attaches memory devices.
 //! * [`conformance`]: the suite that every repository must pass.
 //! * [`TestClock`]: a clock that stands still.
 //!
@@ -33,21 +34,25 @@
 //! # }
 //! ```
 
+mod attach;
 mod changes;
 mod clock;
 mod conformance;
 mod device;
 mod fault;
 mod hole;
+mod image;
 mod pages;
 mod repository;
 
+pub use attach::MemoryAttacher;
 pub use changes::MemoryChangeSource;
 pub use clock::TestClock;
 pub use conformance::{ConformanceOptions, conformance};
 pub use device::{DeviceCounters, MemoryDevice};
 pub use fault::{Call, Fault, FaultPlan, FaultRepository, When};
 pub use hole::HoleDevice;
+pub use image::MemoryImages;
 pub use repository::{Event, MemoryRepository};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,1 +1,125 @@
-//! The storage drivers, one feature each, behind one open().
+//! The storage drivers behind one [`open`]: what a configuration names becomes a [`Store`].
+//!
+//! Each driver is a crate of its own and a feature of this one, so that an embedder of one of them compiles no other:
+//!
+//! | feature | crate | is |
+//! | --- | --- | --- |
+//! | `posix` | `backup-posix` | a repository in a directory, as Cinder's posix driver lays it out |
+//! | `file` | `backup-file` | image files and block devices as volumes |
+//! | `catalog-sql` | `backup-catalog-sql` | the catalogue in SQLite |
+//!
+//! The configuration types are plain serde: they read from TOML, JSON or whatever else the embedder has.
+//!
+//! ```
+//! # #[cfg(feature = "posix")]
+//! # fn main() -> backup_core::Result<()> {
+//! # let folder = std::env::temp_dir().join(format!("ashlar-doc-{}", std::process::id()));
+//! use backup_drivers::{RepositoryConfig, Store, open};
+//!
+//! let config = RepositoryConfig::posix(&folder);
+//! match open(&config)? {
+//!     Store::Objects(repository) => println!("{}", repository.describe()),
+//!     Store::Images(_) => println!("a store of images"),
+//! }
+//! # let _ = std::fs::remove_dir_all(&folder);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "posix"))]
+//! # fn main() {}
+//! ```
+#![forbid(unsafe_code)]
+
+mod config;
+
+use std::sync::Arc;
+
+use backup_core::{Catalog, Error, ErrorKind, ImageRepository, Repository, Result, VolumeProvider};
+
+#[cfg(feature = "catalog-sql")]
+pub use backup_catalog_sql as catalog_sql;
+#[cfg(feature = "file")]
+pub use backup_file as file;
+#[cfg(feature = "posix")]
+pub use backup_posix as posix;
+pub use config::{RepositoryConfig, VolumesConfig};
+
+/// An open repository. The two kinds meet only at the engine: objects know nothing of blocks, images know extents and
+/// snapshots.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Store {
+    /// Flat objects: a directory, Swift, S3.
+    Objects(Arc<dyn Repository>),
+    /// Images with snapshots: Ceph RBD.
+    Images(Arc<dyn ImageRepository>),
+}
+
+/// Opens the repository that `config` names.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) for a type that this build has no driver for, else what the driver says.
+pub fn open(config: &RepositoryConfig) -> Result<Store> {
+    match config {
+        #[cfg(feature = "posix")]
+        RepositoryConfig::Posix(config) => Ok(Store::Objects(Arc::new(
+            backup_posix::PosixRepository::open(config)?,
+        ))),
+        other => Err(not_in_this_build(other.kind())),
+    }
+}
+
+/// Opens the provider of volumes that `config` names.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) for a provider that this build has no driver for, else what the driver says.
+pub fn open_volumes(config: &VolumesConfig) -> Result<Arc<dyn VolumeProvider>> {
+    match config {
+        #[cfg(feature = "file")]
+        VolumesConfig::File { path: Some(path) } => {
+            Ok(Arc::new(backup_file::FileVolumes::new(path)?))
+        }
+        VolumesConfig::File { path: None } => Err(Error::invalid(
+            "open the volumes",
+            "the file provider has no `path`",
+        )),
+        #[cfg(not(feature = "file"))]
+        VolumesConfig::File { .. } => Err(not_in_this_build("file")),
+    }
+}
+
+/// Opens the catalogue at `url`, making it where it is missing: `sqlite:/path/to/file`.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) for a database that this build has no driver for, else what the driver says.
+#[cfg_attr(not(feature = "catalog-sql"), expect(clippy::unused_async))]
+pub async fn open_catalog(url: &str) -> Result<Arc<dyn Catalog>> {
+    #[cfg(feature = "catalog-sql")]
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return Ok(Arc::new(
+            backup_catalog_sql::SqliteCatalog::open(path).await?,
+        ));
+    }
+    // A URL may hold a password: only its scheme is told.
+    let scheme = url.split(':').next().unwrap_or_default();
+    Err(Error::new(ErrorKind::Unsupported, "open the catalogue")
+        .because(format!(
+            "a database of type {scheme:?} is not in this build yet"
+        ))
+        .hint("use sqlite:/path/to/catalogue.sqlite"))
+}
+
+fn not_in_this_build(kind: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, "open the repository")
+        .because(format!("type {kind:?} is not in this build yet"))
+        .hint(format!("this build has: {}", in_this_build().join(", ")))
+}
+
+/// The repository types that this build can open.
+pub fn in_this_build() -> Vec<&'static str> {
+    let mut types = Vec::new();
+    if cfg!(feature = "posix") {
+        types.push("posix");
+    }
+    types
+}

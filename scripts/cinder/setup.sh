@@ -31,10 +31,14 @@ if [ -z "$python" ]; then
   exit 1
 fi
 
+# Two runs of the tests side by side must not make it twice at once.
+mkdir -p "$(dirname "$dir")"
+exec 9>"$dir.lock"
+if command -v flock >/dev/null; then flock 9; fi
+
 wanted=$({ sha256sum < "$pins"; "$python" -c 'import sys; print(sys.version_info[:2])'; } | sha256sum | cut -c1-16)
 if [ "$(cat "$dir/.pins" 2>/dev/null || true)" != "$wanted" ]; then
   rm -rf "$dir"
-  mkdir -p "$(dirname "$dir")"
   "$python" -m venv "$dir"
   # The pins are the whole closure: --no-deps keeps a newer index from adding to it.
   "$dir/bin/pip" -q install --disable-pip-version-check --no-input --no-deps -r "$pins"

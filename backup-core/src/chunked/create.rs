@@ -329,17 +329,15 @@ impl<'a> Creation<'a> {
             let (number, unit) = match self.next_unit.take() {
                 Some(next) => next,
                 None if self.units_ended => return Ok(()),
-                None => match self.units.next().await? {
-                    Some(unit) => {
-                        self.units_planned += 1;
-                        (self.units_planned - 1, unit)
-                    }
-                    None => {
+                None => {
+                    let Some(unit) = self.units.next().await? else {
                         self.units_ended = true;
                         self.drain_compared().await?;
                         return Ok(());
-                    }
-                },
+                    };
+                    self.units_planned += 1;
+                    (self.units_planned - 1, unit)
+                }
             };
             if unit.kind == UnitKind::Read {
                 let Some(permit) = self.cx.memory().try_acquire(unit.range.len() * 2)? else {
@@ -710,7 +708,7 @@ impl<'a> Creation<'a> {
         self.cx.cancel().check("back up")?;
 
         self.outcome.object_count = self.objects;
-        self.outcome.change_point = self.change_point.clone();
+        self.outcome.change_point.clone_from(&self.change_point);
         let metadata = self.metadata(sha256);
         let mut writer = ObjectWriter::new(
             Arc::clone(repository),

@@ -25,7 +25,7 @@ use crate::repository::Repository;
 const ZERO_RUN: u64 = 64 << 10;
 
 /// Objects longer than this are handled slice by slice, whatever the budget.
-const WHOLE: u64 = 64 << 20;
+pub(crate) const WHOLE: u64 = 64 << 20;
 
 /// What all objects of a job share.
 #[derive(Debug)]
@@ -333,7 +333,7 @@ async fn whole(
         parts: parts.to_vec(),
     };
     let checked = shared.cx.cpu().run(move || task.run(stored)).await??;
-    handled.checked += checked.checked;
+    handled.checked += checked.bytes;
     handled.problems.extend(checked.problems);
     Ok(checked.writes)
 }
@@ -348,7 +348,7 @@ struct CheckTask {
 #[derive(Default)]
 pub(crate) struct Checked {
     pub(crate) writes: Vec<Write>,
-    pub(crate) checked: u64,
+    pub(crate) bytes: u64, // proven to be right
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -507,7 +507,7 @@ pub(crate) fn check_parts(
                     .map(|b| Problem::new(key.to_string(), Some(b.range), suspect)),
             );
         }
-        out.checked += part.len();
+        out.bytes += part.len();
         add_writes(&mut out.writes, part, &bytes, &blocks);
     }
     Ok(out)

@@ -1,6 +1,6 @@
 //! Any byte of any backup of a chain.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -9,7 +9,10 @@ use bytes::Bytes;
 use super::ChunkedBackup;
 use super::check::OpenChain;
 use super::fetch::fetch;
+use super::hash_index::HashIndex;
+use super::item::{Shared, WHOLE};
 use super::layer_index::LayerIndex;
+use super::slices::{self, Slices};
 use crate::backup::{BackupReader, Chain};
 use crate::buffer::Buf;
 use crate::compress::{Algorithm, decompressor};
@@ -18,10 +21,12 @@ use crate::error::{Error, Result};
 use crate::format::metadata::ObjectEntry;
 use crate::job::JobContext;
 use crate::range::{ByteRange, Extent, ExtentKind};
-use crate::repository::Repository;
 
 /// Decompressed objects that are kept for the next read.
 const KEPT: usize = 4;
+
+/// Bytes of the volume that are put together and checked at once.
+const WINDOW: u64 = 4 << 20;
 
 pub(super) async fn open(
     engine: &ChunkedBackup,
@@ -29,19 +34,30 @@ pub(super) async fn open(
     cx: &JobContext,
 ) -> Result<Arc<dyn BackupReader>> {
     Ok(Arc::new(ChunkedReader {
-        repository: Arc::clone(&engine.repository),
-        chain: OpenChain::load(engine, chain, cx).await?,
+        shared: Arc::new(Shared {
+            repository: Arc::clone(&engine.repository),
+            chain: OpenChain::load(engine, chain, cx).await?,
+            zeroes: Arc::clone(&engine.zeroes),
+            target: None,
+            known_zero: false,
+            md5: false,
+            tolerant: false,
+            cx: cx.clone(),
+        }),
         kept: Mutex::default(),
-        cx: cx.clone(),
+        proven: Mutex::default(),
     }))
 }
 
+/// Names an object: its layer and its index there.
+type ObjectId = (usize, u64);
+
 #[derive(Debug)]
 struct ChunkedReader {
-    repository: Arc<dyn Repository>,
-    chain: OpenChain,
-    kept: Mutex<VecDeque<((usize, u64), Bytes)>>,
-    cx: JobContext,
+    shared: Arc<Shared>,
+    kept: Mutex<VecDeque<(ObjectId, Bytes)>>,
+    /// Objects too long to hold whose MD5 was found right.
+    proven: Mutex<HashSet<ObjectId>>,
 }
 
 /// Who has a range of the volume.
@@ -54,7 +70,7 @@ impl ChunkedReader {
     /// Who has the byte `at` in the newest state, and up to where, at most `end`.
     fn owner(&self, at: u64, end: u64) -> Result<(Owner, u64)> {
         let mut end = end;
-        for (number, layer) in self.chain.layers.iter().enumerate().rev() {
+        for (number, layer) in self.shared.chain.layers.iter().enumerate().rev() {
             let (index, next) = find(layer, at)?;
             if let Some((index, range)) = index {
                 return Ok((
@@ -72,8 +88,7 @@ impl ChunkedReader {
     }
 
     /// An object's content, checked by its MD5.
-    async fn content(&self, layer: usize, index: u64, entry: &ObjectEntry) -> Result<Bytes> {
-        let id = (layer, index);
+    async fn content(&self, id: ObjectId, entry: &ObjectEntry) -> Result<Bytes> {
         let kept = {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             kept.iter().find(|(k, _)| *k == id).map(|(_, b)| b.clone())
@@ -81,13 +96,14 @@ impl ChunkedReader {
         if let Some(bytes) = kept {
             return Ok(bytes);
         }
-        let key = self.chain.layers[layer].key(entry)?;
+        let key = self.shared.chain.layers[id.0].key(entry)?;
         let length = usize::try_from(entry.length)
             .map_err(|_| Error::invalid("read backup", "object too long for memory").on(&key))?;
         let limit = entry.length.saturating_add(entry.length / 64 + 1024);
-        let stored = fetch(&self.repository, &key, None, limit, &self.cx).await?;
-        let (entry, buffers) = (entry.clone(), self.cx.buffers().clone());
+        let stored = fetch(&self.shared.repository, &key, None, limit, &self.shared.cx).await?;
+        let (entry, buffers) = (entry.clone(), self.shared.cx.buffers().clone());
         let bytes = self
+            .shared
             .cx
             .cpu()
             .run(move || {
@@ -123,25 +139,87 @@ impl ChunkedReader {
         Ok(bytes)
     }
 
+    /// Fills `out` from `at`, in windows of whole blocks that are checked against the hash list: that also tells where
+    /// an object is missing from a layer's metadata and an older one would show instead.
     async fn fill(&self, at: u64, out: &mut [u8]) -> Result<()> {
+        let chain = &self.shared.chain;
         let range = ByteRange::at(at, out.len() as u64)
-            .filter(|r| r.end() <= self.chain.length)
+            .filter(|r| r.end() <= chain.length)
             .ok_or_else(|| {
                 Error::invalid(
                     "read backup",
                     format!(
                         "{} bytes at {at} reach past the end at {}",
                         out.len(),
-                        self.chain.length
+                        chain.length
                     ),
                 )
             })?;
+        let block = chain.hashes.as_ref().map_or(1, HashIndex::block_size);
+        let mut done = 0;
+        for part in range.pieces(WINDOW.next_multiple_of(block)) {
+            let start = part.start() / block * block;
+            let end = part.end().next_multiple_of(block).min(chain.length);
+            let whole = ByteRange::new(start, end)
+                .ok_or_else(|| Error::internal("read backup", "backward window"))?;
+            let content = self.assemble(whole).await?;
+            let content = self.check(whole, content).await?;
+            let skip = in_memory(part.start() - start)?;
+            let length = in_memory(part.len())?;
+            out[done..done + length].copy_from_slice(&content[skip..skip + length]);
+            done += length;
+        }
+        Ok(())
+    }
+
+    /// Holds whole blocks against the hash list.
+    async fn check(&self, range: ByteRange, content: Bytes) -> Result<Bytes> {
+        let chain = &self.shared.chain;
+        let Some(list) = &chain.hashes else {
+            return Ok(content);
+        };
+        let expected = list.hashes(
+            range.start() / list.block_size(),
+            range.len().div_ceil(list.block_size()),
+        )?;
+        let (hasher, cancel) = (chain.hasher.clone(), self.shared.cx.cancel().clone());
+        let (content, blocks) = self
+            .shared
+            .cx
+            .cpu()
+            .run(move || {
+                let blocks = hasher.blocks(&content, &cancel);
+                (content, blocks)
+            })
+            .await?;
+        let wrong = blocks?
+            .iter()
+            .zip(range.pieces(list.block_size()))
+            .enumerate()
+            .find(|(i, ((hash, _), _))| expected.get(*i) != Some(hash))
+            .map(|(_, (_, place))| place);
+        match wrong {
+            None => Ok(content),
+            Some(place) => Err(Error::corrupt(
+                "read backup",
+                format!("bytes {place} of the volume"),
+                "their SHA-256 is not what the hash list says",
+            )
+            .hint("the backup is damaged; `volume backup verify` lists all damage")),
+        }
+    }
+
+    /// Puts `range` together from the layers' objects.
+    async fn assemble(&self, range: ByteRange) -> Result<Bytes> {
+        let mut out = self.shared.cx.buffers().take(in_memory(range.len())?);
         let mut done = 0;
         while done < out.len() {
-            self.cx.cancel().check("read backup")?;
+            self.shared.cx.cancel().check("read backup")?;
             let from = range.start() + done as u64;
             let (owner, to) = self.owner(from, range.end())?;
-            let length = usize::try_from(to - from).unwrap_or(usize::MAX);
+            let piece = ByteRange::new(from, to)
+                .ok_or_else(|| Error::internal("read backup", "backward piece"))?;
+            let length = in_memory(piece.len())?;
             let place = &mut out[done..done + length];
             match owner {
                 Owner::Nobody => {
@@ -149,13 +227,54 @@ impl ChunkedReader {
                     place.fill(0);
                 }
                 Owner::Object { layer, index } => {
-                    let entry = self.chain.layers[layer].entry(index)?;
-                    let content = self.content(layer, index, &entry).await?;
-                    let skip = usize::try_from(from - entry.offset).unwrap_or(usize::MAX);
-                    place.copy_from_slice(&content[skip..skip + length]);
+                    let entry = self.shared.chain.layers[layer].entry(index)?;
+                    if entry.zero && self.shared.chain.hashes.is_some() {
+                        // The hash list proves it or refutes it.
+                        place.fill(0);
+                    } else if entry.length > WHOLE {
+                        self.copy_from_long((layer, index), &entry, piece, place)
+                            .await?;
+                    } else {
+                        let content = self.content((layer, index), &entry).await?;
+                        let skip = in_memory(from - entry.offset)?;
+                        place.copy_from_slice(&content[skip..skip + length]);
+                    }
                 }
             }
             done += length;
+        }
+        Ok(out.into_bytes())
+    }
+
+    /// Copies `piece` out of an object that is too long to hold: it is decompressed from its beginning.
+    async fn copy_from_long(
+        &self,
+        id: ObjectId,
+        entry: &ObjectEntry,
+        piece: ByteRange,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let key = self.shared.chain.layers[id.0].key(entry)?;
+        let proven = {
+            let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+            proven.contains(&id)
+        };
+        if self.shared.chain.hashes.is_none() && !proven {
+            slices::prove(&self.shared, entry, &key).await?;
+            let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
+            proven.insert(id);
+        }
+        let mut slices = Slices::open(&self.shared, entry, &key).await?;
+        while let Some((range, slice)) = slices.next().await? {
+            if let Some(part) = range.intersection(piece) {
+                let from = in_memory(part.start() - range.start())?;
+                let to = in_memory(part.start() - piece.start())?;
+                let length = in_memory(part.len())?;
+                out[to..to + length].copy_from_slice(&slice[from..from + length]);
+            }
+            if range.end() >= piece.end() {
+                break;
+            }
         }
         Ok(())
     }
@@ -169,13 +288,19 @@ impl ChunkedReader {
                 format!("no layer has them, and {why}"),
             ))
         };
-        let Some(list) = &self.chain.hashes else {
+        let Some(list) = &self.shared.chain.hashes else {
             return wrong("there is no hash list to tell what they are");
         };
         let block = list.block_size();
         for index in from / block..to.div_ceil(block) {
-            let length = self.chain.length.saturating_sub(index * block).min(block);
+            let length = self
+                .shared
+                .chain
+                .length
+                .saturating_sub(index * block)
+                .min(block);
             let zero = self
+                .shared
                 .chain
                 .hasher
                 .zeroes(usize::try_from(length).unwrap_or(0));
@@ -185,6 +310,10 @@ impl ChunkedReader {
         }
         Ok(())
     }
+}
+
+fn in_memory(bytes: u64) -> Result<usize> {
+    usize::try_from(bytes).map_err(|_| Error::internal("read backup", "too long for memory"))
 }
 
 /// The object that holds the byte `at`, or else where the next one begins.
@@ -223,11 +352,11 @@ fn find(layer: &LayerIndex, at: u64) -> Result<(Option<(u64, ByteRange)>, Option
 #[async_trait]
 impl BackupReader for ChunkedReader {
     fn length(&self) -> u64 {
-        self.chain.length
+        self.shared.chain.length
     }
 
     async fn extents(&self, range: ByteRange) -> Result<Vec<Extent>> {
-        if range.end() > self.chain.length {
+        if range.end() > self.shared.chain.length {
             return Err(Error::invalid(
                 "list extents",
                 "the range reaches past the end",
@@ -239,7 +368,9 @@ impl BackupReader for ChunkedReader {
             let (owner, to) = self.owner(at, range.end())?;
             let kind = match owner {
                 Owner::Nobody => ExtentKind::Zero,
-                Owner::Object { layer, index } if self.chain.layers[layer].entry(index)?.zero => {
+                Owner::Object { layer, index }
+                    if self.shared.chain.layers[layer].entry(index)?.zero =>
+                {
                     ExtentKind::Zero
                 }
                 Owner::Object { .. } => ExtentKind::Data,

@@ -33,21 +33,8 @@ pub(super) async fn handle(
     let aligned = alignment(shared, parts);
     let by_md5 = shared.md5 || !aligned;
     if by_md5 {
-        // The MD5 must be right before a byte counts: read it once only for that.
-        match entry.md5 {
-            Some(expected) => {
-                let mut md5 = Md5::new();
-                let mut slices = Slices::open(shared, entry, key).await?;
-                while let Some((_, slice)) = slices.next().await? {
-                    md5.update(&slice);
-                }
-                handled.fetched += slices.fetched;
-                if md5.finalize() != expected {
-                    return Err(wrong_md5(key));
-                }
-            }
-            None => no_checksum(shared, key)?,
-        }
+        // The MD5 must be right before a byte counts: the object is read once only for that.
+        handled.fetched += prove(shared, entry, key).await?;
     }
     let mut slices = Slices::open(shared, entry, key).await?;
     while let Some((range, slice)) = slices.next().await? {
@@ -74,7 +61,7 @@ pub(super) async fn handle(
                 )
             })
             .await??;
-        handled.checked += checked.checked;
+        handled.checked += checked.bytes;
         handled.problems.extend(checked.problems);
         write(shared, checked.writes, handled).await?;
     }
@@ -83,8 +70,32 @@ pub(super) async fn handle(
     Ok(())
 }
 
+/// Reads an object only to hold its MD5 against the metadata's; answers the stored bytes that were fetched.
+pub(super) async fn prove(shared: &Shared, entry: &ObjectEntry, key: &ObjectKey) -> Result<u64> {
+    let Some(expected) = entry.md5 else {
+        no_checksum(shared, key)?;
+        return Ok(0);
+    };
+    let mut md5 = Md5::new();
+    let mut slices = Slices::open(shared, entry, key).await?;
+    while let Some((_, slice)) = slices.next().await? {
+        md5 = shared
+            .cx
+            .cpu()
+            .run(move || {
+                md5.update(&slice);
+                md5
+            })
+            .await?;
+    }
+    if md5.finalize() != expected {
+        return Err(wrong_md5(key));
+    }
+    Ok(slices.fetched)
+}
+
 /// An object's content, a slice at a time; slices begin at blocks' starts where the object does.
-struct Slices<'a> {
+pub(super) struct Slices<'a> {
     shared: &'a Shared,
     entry: &'a ObjectEntry,
     key: &'a ObjectKey,
@@ -107,7 +118,11 @@ struct Stepped {
 }
 
 impl<'a> Slices<'a> {
-    async fn open(shared: &'a Shared, entry: &'a ObjectEntry, key: &'a ObjectKey) -> Result<Self> {
+    pub(super) async fn open(
+        shared: &'a Shared,
+        entry: &'a ObjectEntry,
+        key: &'a ObjectKey,
+    ) -> Result<Self> {
         let download = shared.repository.get(key, None).await?;
         if entry.stored_length.is_some_and(|n| n != download.length) {
             return Err(Error::corrupt(
@@ -140,7 +155,7 @@ impl<'a> Slices<'a> {
     }
 
     /// The next slice and the range of the volume that it is of.
-    async fn next(&mut self) -> Result<Option<(ByteRange, Bytes)>> {
+    pub(super) async fn next(&mut self) -> Result<Option<(ByteRange, Bytes)>> {
         let left = self.entry.length - self.done;
         let wanted = usize::try_from(left.min(self.slice))
             .map_err(|_| Error::internal("read object", "slice too long for memory"))?;

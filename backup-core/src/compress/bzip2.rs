@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::job::CancelToken;
 
 pub(super) const LEVELS: RangeInclusive<i32> = 1..=9;
-pub(super) const DEFAULT_LEVEL: i32 = 1;
+/// Level 1 is no faster and makes larger objects.
+pub(super) const DEFAULT_LEVEL: i32 = 2;
 
 /// Bytes between two looks at the cancel token. The work is done a block (level x 100 000 bytes) at a time, when one
 /// is full, so that a call does one block at most.

@@ -1,51 +1,67 @@
 //! zlib (RFC 1950): one stream for each object, as Cinder wants it.
 //!
-//! Whole objects go through libdeflate (feature `zlib-fast`), which has no streaming form: it is used where a call is
-//! known to be short enough to wait for on a cancel. Longer ones, slices, and all of it without the feature, go through
+//! Whole objects go through libdeflate (feature `zlib-fast`); slices, and all of it without the feature, through
 //! zlib-rs.
 //!
 //! What follows the stream in an object is ignored, as Cinder's reader ignores it; the length and the checks of the
 //! object tell whether something is missing.
 
+#[cfg(feature = "zlib-fast")]
+mod seam;
+#[cfg(feature = "zlib-fast")]
+mod whole;
+
 use std::ops::RangeInclusive;
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+#[cfg(not(feature = "zlib-fast"))]
+use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Algorithm, Compressor, Decoder, Step};
-use crate::error::{Error, ErrorKind, Result};
+#[cfg(not(feature = "zlib-fast"))]
+use crate::error::Error;
+use crate::error::Result;
 use crate::job::CancelToken;
 
 pub(super) const LEVELS: RangeInclusive<i32> = 1..=9;
-pub(super) const DEFAULT_LEVEL: i32 = 1;
+/// zlib-rs at level 1 makes objects a third larger, so without libdeflate it takes level 3.
+pub(super) const DEFAULT_LEVEL: i32 = if cfg!(feature = "zlib-fast") { 1 } else { 3 };
 
-/// Bytes between two looks at the cancel token. At level 9 zlib-rs fell to 0.8 MB/s on the worst data found.
+/// Bytes between two looks at the cancel token of zlib-rs. At level 9 zlib-rs fell to 0.8 MB/s on the worst data found.
+#[cfg(not(feature = "zlib-fast"))]
 const STEP: usize = 256 * 1024;
 
 /// zlib at a level.
 #[derive(Debug)]
 pub(super) struct Zlib {
-    level: i32,
     #[cfg(feature = "zlib-fast")]
     whole: whole::Whole,
+    #[cfg(not(feature = "zlib-fast"))]
+    level: u32,
 }
 
 impl Zlib {
     /// `level` lies within [`LEVELS`].
     pub(super) fn new(level: i32) -> Self {
         Self {
-            level,
             #[cfg(feature = "zlib-fast")]
-            whole: whole::Whole::new(),
+            whole: whole::Whole::new(level),
+            #[cfg(not(feature = "zlib-fast"))]
+            level: level.unsigned_abs(),
         }
     }
 
+    #[cfg(not(feature = "zlib-fast"))]
     fn compress_in_steps(
         &self,
         input: &[u8],
         out: &mut [u8],
         cancel: &CancelToken,
     ) -> Result<Option<usize>> {
-        let mut stream = Compress::new(Compression::new(self.level.unsigned_abs()), true);
+        if super::probe::is_incompressible(input) {
+            return Ok(None);
+        }
+        let mut stream = Compress::new(Compression::new(self.level), true);
         let mut filled = 0;
         let mut rest = input;
         loop {
@@ -89,13 +105,9 @@ impl Compressor for Zlib {
         cancel: &CancelToken,
     ) -> Result<Option<usize>> {
         cancel.check("compress")?;
-        if super::probe::is_incompressible(input) {
-            return Ok(None);
-        }
         #[cfg(feature = "zlib-fast")]
-        if input.len() <= whole::longest_call(self.level) {
-            return self.whole.compress(self.level, input, out);
-        }
+        return self.whole.compress(input, out, cancel);
+        #[cfg(not(feature = "zlib-fast"))]
         self.compress_in_steps(input, out, cancel)
     }
 
@@ -180,93 +192,6 @@ impl Decoder for Inflating {
             Ok(())
         } else {
             Err(super::cut(Algorithm::Zlib))
-        }
-    }
-}
-
-#[cfg(feature = "zlib-fast")]
-mod whole {
-    //! libdeflate, the whole object in one call.
-
-    use std::fmt;
-
-    use libdeflater::{CompressionLvl, DecompressionError, Decompressor};
-
-    use super::super::pool::Pool;
-    use super::{Algorithm, Error, ErrorKind, Result};
-
-    pub(super) struct Whole {
-        compressors: Pool<libdeflater::Compressor>,
-        decompressors: Pool<Decompressor>,
-    }
-
-    impl Whole {
-        pub(super) fn new() -> Self {
-            Self {
-                compressors: Pool::new(),
-                decompressors: Pool::new(),
-            }
-        }
-
-        pub(super) fn compress(
-            &self,
-            level: i32,
-            input: &[u8],
-            out: &mut [u8],
-        ) -> Result<Option<usize>> {
-            self.compressors.with(
-                || {
-                    CompressionLvl::new(level)
-                        .map(libdeflater::Compressor::new)
-                        .map_err(|_| Error::internal("compress", "libdeflate has no such level"))
-                },
-                // Its only error: the output does not fit.
-                |c| Ok(c.zlib_compress(input, out).ok()),
-            )
-        }
-
-        pub(super) fn decompress(&self, input: &[u8], out: &mut [u8]) -> Result<()> {
-            let expected = out.len();
-            self.decompressors.with(
-                || Ok(Decompressor::new()),
-                |d| match d.zlib_decompress(input, out) {
-                    Ok(n) if n == expected => Ok(()),
-                    Ok(n) => Err(super::super::wrong_length(
-                        Algorithm::Zlib,
-                        n as u64,
-                        expected,
-                    )),
-                    Err(DecompressionError::InsufficientSpace) => {
-                        Err(super::super::over_limit(Algorithm::Zlib, expected as u64))
-                    }
-                    Err(DecompressionError::BadData) => {
-                        Err(Error::new(ErrorKind::Corrupt, "decompress")
-                            .because("the zlib stream is damaged or cut short"))
-                    }
-                },
-            )
-        }
-    }
-
-    impl fmt::Debug for Whole {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_struct("Whole")
-                .field("compressors", &self.compressors)
-                .field("decompressors", &self.decompressors)
-                .finish()
-        }
-    }
-
-    /// The longest input, in bytes, that one call may take: about half a second on the worst data found (ADR 0002).
-    pub(super) fn longest_call(level: i32) -> usize {
-        const MIB: usize = 1024 * 1024;
-        match level {
-            ..=2 => 56 * MIB,
-            3 => 32 * MIB,
-            4 => 22 * MIB,
-            5 => 18 * MIB,
-            6 => 8 * MIB,
-            _ => MIB,
         }
     }
 }

@@ -26,8 +26,10 @@ struct Guard<R> {
     buffer: Box<[u8]>,
     next: usize,
     filled: usize,
-    /// Bytes handed out.
+    /// Bytes handed out or taken.
     offset: u64,
+    /// Whether some were taken, so that the parser no longer knows its line.
+    taken: bool,
     last: u8,
     at: At,
     /// Length of the present string or word.
@@ -57,6 +59,7 @@ impl<R: Read> Source<R> {
                 next: 0,
                 filled: 0,
                 offset: 0,
+                taken: false,
                 last: 0,
                 at: At::Outside,
                 run: 0,
@@ -110,6 +113,7 @@ impl<R: Read> Source<R> {
             let used = take(&guard.buffer[guard.next..guard.filled])?;
             guard.next += used;
             guard.offset += used as u64;
+            guard.taken |= used > 0;
             if used == 0 {
                 return Ok(());
             }
@@ -121,7 +125,12 @@ impl<R: Read> Source<R> {
         if let Some(failure) = self.failure.borrow_mut().take() {
             return failure;
         }
-        let mut reason = describe(error);
+        let guard = self.guard.borrow();
+        let mut reason = if guard.taken {
+            describe_at(error, &format!(" at byte {}", guard.offset))
+        } else {
+            describe(error)
+        };
         if let Some(place) = self.place.borrow_mut().take() {
             reason = format!("{place}: {reason}");
         }
@@ -243,10 +252,17 @@ fn input_error(operation: &'static str, error: io::Error) -> Error {
 
 /// What is wrong and where, in a bounded text: serde_json quotes the input, of any length, before it names the place.
 pub(super) fn describe(error: &serde_json::Error) -> String {
+    describe_at(error, &place_of(error))
+}
+
+fn place_of(error: &serde_json::Error) -> String {
+    format!(" at line {} column {}", error.line(), error.column())
+}
+
+fn describe_at(error: &serde_json::Error, place: &str) -> String {
     let text = error.to_string();
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let what = super::json::shorten(text.strip_suffix(&place).unwrap_or(&text), 200);
-    let place = if error.line() == 0 { "" } else { &place };
+    let what = text.strip_suffix(&place_of(error)).unwrap_or(&text);
+    let what = super::json::shorten(what, 200);
     if error.is_eof() {
         format!("it is cut short: {what}{place}")
     } else {

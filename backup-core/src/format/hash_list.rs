@@ -63,11 +63,14 @@ pub fn write_head(out: &mut Vec<u8>, head: &HashListHead) {
 
 /// Appends one hash. `first`: whether it is the list's first one.
 pub fn write_hash(out: &mut Vec<u8>, first: bool, hash: &BlockHash) {
-    out.extend_from_slice(&BEFORE_DIGITS[usize::from(first)..]);
-    for byte in hash {
-        out.extend_from_slice(&DIGITS[usize::from(*byte)]);
+    let mut entry = [b'"'; ENTRY_STRIDE];
+    let (before, rest) = entry.split_at_mut(BEFORE_DIGITS.len());
+    before.copy_from_slice(BEFORE_DIGITS);
+    for (pair, byte) in rest.as_chunks_mut().0.iter_mut().zip(hash) {
+        *pair = DIGITS[usize::from(*byte)];
     }
-    out.push(b'"');
+    // The first entry has no comma before it.
+    out.extend_from_slice(&entry[usize::from(first)..]);
 }
 
 /// Appends many hashes, in order. `first`: whether the first of them is the list's first one.

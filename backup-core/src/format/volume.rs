@@ -98,7 +98,7 @@ impl VolumeMetadata {
                 push_string(&mut out, key);
                 out.extend_from_slice(b": ");
                 push_map(&mut out, map.iter(), |out, text: &String| {
-                    push_string(out, text)
+                    push_string(out, text);
                 });
             }
         }

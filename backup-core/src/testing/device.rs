@@ -216,13 +216,22 @@ impl MemoryDevice {
     }
 
     fn check_writable(&self, operation: &'static str) -> Result<()> {
-        if self.geometry.read_only {
-            return Err(Error::new(ErrorKind::PermissionDenied, operation)
-                .on(self.describe())
-                .because("it is read-only"));
-        }
+        refuse_writes(self.geometry, operation, &self.describe())?;
         due(&self.shared.failing_write, operation, &self.describe())
     }
+}
+
+pub(super) fn refuse_writes(
+    geometry: Geometry,
+    operation: &'static str,
+    device: &str,
+) -> Result<()> {
+    if geometry.read_only {
+        return Err(Error::new(ErrorKind::PermissionDenied, operation)
+            .on(device)
+            .because("it is read-only"));
+    }
+    Ok(())
 }
 
 pub(super) fn outside(

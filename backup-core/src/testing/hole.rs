@@ -3,10 +3,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::device::{Counters, DeviceCounters, outside};
+use super::device::{Counters, DeviceCounters, outside, refuse_writes};
 use crate::buffer::Buf;
 use crate::device::{BlockDevice, Geometry};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::range::{ByteRange, Extent, ExtentKind};
 
 /// A device of any length that holds nothing in memory: holes, and data that a formula makes of its offset.
@@ -68,7 +68,7 @@ impl HoleDevice {
         self.with_data(seed, ranges)
     }
 
-    /// The same device as a target: a write of anything else than what it holds is [`Corrupt`](ErrorKind::Corrupt).
+    /// The same device as a target: a write of anything else than what it holds is [`Corrupt`](crate::ErrorKind::Corrupt).
     pub fn as_target(&self) -> Self {
         Self {
             geometry: Geometry::new(self.geometry.length),
@@ -135,12 +135,7 @@ impl HoleDevice {
     }
 
     fn check_writable(&self, operation: &'static str) -> Result<()> {
-        if self.geometry.read_only {
-            return Err(Error::new(ErrorKind::PermissionDenied, operation)
-                .on(self.describe())
-                .because("it is read-only"));
-        }
-        Ok(())
+        refuse_writes(self.geometry, operation, &self.describe())
     }
 }
 

@@ -150,7 +150,7 @@ async fn a_missing_parent_hash_list_asks_for_a_full_backup_but_restores() {
     h.full().await;
     assert!(
         h.memory
-            .remove(&h.versions[0].layer.location.prefix.hash_list())
+            .remove(&h.versions[0].layer.location.hash_list().to_string())
     );
     let e = h.try_back_up(Some(0)).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict);
@@ -222,7 +222,8 @@ async fn any_byte_of_any_version_can_be_read() {
     }
     let reader = h.engine.open(&h.chain(1), &h.cx).await.unwrap();
     let extents = reader.extents(ByteRange::up_to(300_000)).await.unwrap();
-    assert_eq!(extents.last().unwrap().kind, ExtentKind::Data);
+    assert_eq!(extents[0].kind, ExtentKind::Data);
+    assert_eq!(extents.last().unwrap().kind, ExtentKind::Zero);
     assert_eq!(extents.iter().map(|e| e.range.len()).sum::<u64>(), 300_000);
     let (_, past) = reader.read(299_999, backup_core::Buf::zeroed(2)).await;
     assert_eq!(past.unwrap_err().kind(), ErrorKind::InvalidInput);
@@ -265,7 +266,7 @@ async fn damage_is_named_and_never_restored() {
             let mut h = History::new(150_000, config(algorithm));
             h.volume.poke(0, &text(1, 150_000));
             h.full().await;
-            let name = h.versions[0].layer.location.prefix.data_object(1);
+            let name = h.versions[0].layer.location.data_object(1).to_string();
             match damage {
                 "flip" => assert!(h.memory.damage(&name, |b| {
                     let middle = b.len() / 2;
@@ -277,7 +278,7 @@ async fn damage_is_named_and_never_restored() {
                 _ => {
                     let other = h
                         .memory
-                        .object(&h.versions[0].layer.location.prefix.data_object(2))
+                        .object(&h.versions[0].layer.location.data_object(2).to_string())
                         .unwrap();
                     assert!(h.memory.damage(&name, |b| *b = other.to_vec()));
                 }
@@ -331,12 +332,12 @@ async fn a_flipped_hash_is_told_as_the_suspect() {
     let mut h = history(100_000);
     h.volume.poke(0, &noise(1, 100_000));
     h.full().await;
-    let list = h.versions[0].layer.location.prefix.hash_list();
-    h.memory.damage(&list, |b| {
+    let list = h.versions[0].layer.location.hash_list().to_string();
+    assert!(h.memory.damage(&list, |b| {
         let at = b.len() / 2;
         let at = (at..).find(|&i| b[i].is_ascii_hexdigit()).unwrap();
         b[at] = if b[at] == b'0' { b'1' } else { b'0' };
-    });
+    }));
     let e = h
         .restore_onto(0, &MemoryDevice::new(100_000), &RestoreOptions::default())
         .await
@@ -350,10 +351,12 @@ async fn md5_checks_catch_what_a_missing_hash_list_would_let_pass() {
     h.volume.poke(0, &noise(1, 100_000));
     h.full().await;
     let location = h.versions[0].layer.location.clone();
-    h.memory.remove(&location.prefix.hash_list());
+    assert!(h.memory.remove(&location.hash_list().to_string()));
     h.check(0).await;
-    h.memory
-        .damage(&location.prefix.data_object(1), |b| b[7] ^= 4);
+    assert!(
+        h.memory
+            .damage(&location.data_object(1).to_string(), |b| b[7] ^= 4)
+    );
     for check in [Check::Hashes, Check::Md5] {
         let e = h
             .restore_onto(
@@ -376,14 +379,14 @@ async fn a_lost_incremental_entry_does_not_bring_old_data_back() {
     h.incremental().await;
     // A metadata without objects: as if nothing had changed.
     let location = h.versions[1].layer.location.clone();
-    h.memory.damage(&location.prefix.metadata(), |b| {
+    assert!(h.memory.damage(&location.metadata().to_string(), |b| {
         let text = String::from_utf8(b.clone()).unwrap();
         let (from, to) = (
             text.find("\"objects\": [").unwrap(),
             text.rfind("  ],").unwrap(),
         );
         *b = format!("{}\"objects\": [{}", &text[..from], &text[to + 2..]).into_bytes();
-    });
+    }));
     let target = MemoryDevice::new(100_000);
     let e = h
         .restore_onto(1, &target, &RestoreOptions::default())

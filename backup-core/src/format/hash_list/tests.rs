@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::fixtures;
+use crate::format::guard::Source;
 
 fn read(input: impl Read) -> Result<(HashListHead, Vec<BlockHash>)> {
     let mut hashes = Vec::new();
@@ -37,7 +38,7 @@ fn head() -> HashListHead {
 
 fn hashes(count: usize) -> Vec<BlockHash> {
     (0..count)
-        .map(|i| std::array::from_fn(|j| (i * 31 + j * 7 + (i >> 8)) as u8))
+        .map(|i| std::array::from_fn(|j| (i * 31 + j * 7 + (i >> 8)).to_le_bytes()[0]))
         .collect()
 }
 
@@ -128,51 +129,55 @@ fn other_styles_orders_and_cases_are_read_too() {
     }
 }
 
+/// Counts the entries that come through the parser, and those that can be taken from under it.
+struct Counting<'a, R>(&'a Source<R>, &'a mut (usize, usize));
+
+impl<'de, R: Read> serde::de::Visitor<'de> for Counting<'_, R> {
+    type Value = ();
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a list")
+    }
+    fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "sha256s" {
+                map.next_value_seed(Counting(self.0, self.1))?;
+            } else {
+                map.next_value::<serde::de::IgnoredAny>()?;
+            }
+        }
+        Ok(())
+    }
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element::<String>()?.is_some() {
+            self.1.0 += 1;
+            self.0
+                .take_while(b'"', ENTRY_STRIDE, |input| {
+                    let taken = input
+                        .chunks_exact(ENTRY_STRIDE)
+                        .take_while(|entry| entry.starts_with(BEFORE_DIGITS))
+                        .count();
+                    self.1.1 += taken;
+                    Ok(taken * ENTRY_STRIDE)
+                })
+                .unwrap();
+        }
+        Ok(())
+    }
+}
+
+impl<'de, R: Read> serde::de::DeserializeSeed<'de> for Counting<'_, R> {
+    type Value = ();
+    fn deserialize<D: serde::Deserializer<'de>>(self, parser: D) -> Result<(), D::Error> {
+        parser.deserialize_seq(self)
+    }
+}
+
 #[test]
 fn the_usual_style_goes_by_the_fast_path() {
     let bytes = write(&head(), &hashes(5000));
-    let source = crate::format::guard::Source::new("read", &bytes[..]);
+    let source = Source::new("read", &bytes[..]);
     let mut parser = serde_json::Deserializer::from_reader(&source);
     // All but the first entry are taken from under the parser.
-    struct Counting<'a, R>(&'a crate::format::guard::Source<R>, &'a mut (usize, usize));
-    impl<'de, R: Read> serde::de::Visitor<'de> for Counting<'_, R> {
-        type Value = ();
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("a list")
-        }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-            while let Some(key) = map.next_key::<String>()? {
-                if key == "sha256s" {
-                    map.next_value_seed(Counting(self.0, self.1))?;
-                } else {
-                    map.next_value::<serde::de::IgnoredAny>()?;
-                }
-            }
-            Ok(())
-        }
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-            while list.next_element::<String>()?.is_some() {
-                self.1.0 += 1;
-                self.0
-                    .take_while(b'"', ENTRY_STRIDE, |input| {
-                        let taken = input
-                            .chunks_exact(ENTRY_STRIDE)
-                            .take_while(|entry| entry.starts_with(BEFORE_DIGITS))
-                            .count();
-                        self.1.1 += taken;
-                        Ok(taken * ENTRY_STRIDE)
-                    })
-                    .unwrap();
-            }
-            Ok(())
-        }
-    }
-    impl<'de, R: Read> serde::de::DeserializeSeed<'de> for Counting<'_, R> {
-        type Value = ();
-        fn deserialize<D: serde::Deserializer<'de>>(self, parser: D) -> Result<(), D::Error> {
-            parser.deserialize_seq(self)
-        }
-    }
     let mut counts = (0, 0);
     serde::Deserializer::deserialize_map(&mut parser, Counting(&source, &mut counts)).unwrap();
     assert_eq!(counts, (1, 4999));
@@ -271,6 +276,10 @@ fn hostile_lists_are_refused_with_a_reason() {
         assert_eq!(e.kind(), ErrorKind::Corrupt, "{e}");
         assert!(e.to_string().contains(reason), "wanted {reason:?}, got {e}");
     }
+    // Where entries were taken from under the parser, the place is told in bytes.
+    let e = read(format!("{text}x").as_bytes()).unwrap_err();
+    let place = format!("at byte {}", text.len() + 1);
+    assert!(e.to_string().ends_with(&place), "{e}");
     let e = read(text.replace("1.0.0", "9").as_bytes()).unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unsupported);
 }
@@ -301,9 +310,9 @@ fn hash_list_speed() {
     .unwrap();
     let took = started.elapsed();
     assert_eq!(count, list.len());
-    let rate = |took: std::time::Duration| bytes.len() as f64 / took.as_secs_f64() / 1e6;
+    let rate = |took: std::time::Duration| bytes.len() as u128 / took.as_micros();
     println!(
-        "written at {:.0} MB/s, read at {:.0} MB/s",
+        "written at {} MB/s, read at {} MB/s",
         rate(wrote),
         rate(took)
     );

@@ -294,7 +294,7 @@ impl<'de, R: Read> Visitor<'de> for Body<'_, R> {
             }
             match key {
                 BodyKey::Compression => {
-                    compression = Some(self.algorithm(&map.next_value::<String>()?)?)
+                    compression = Some(self.algorithm(&map.next_value::<String>()?)?);
                 }
                 BodyKey::Length => length = Some(map.next_value::<u64>()?),
                 BodyKey::Md5 => {

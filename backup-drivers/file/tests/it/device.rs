@@ -3,7 +3,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use backup_core::{BlockDevice, Buf, BufferPool, ErrorKind, ExtentKind};
-use backup_file::{DeviceOptions, FileDevice, Holes};
+use backup_file::{DeviceOptions, DirectReads, FileDevice, Holes};
 use rustix::fs::FallocateFlags;
 
 use crate::{check_extents, content, noise, range};
@@ -37,7 +37,11 @@ async fn any_range_reads_as_the_file_has_it_with_and_without_the_page_cache() {
     let bytes = noise(1_000_001, 2);
     fs::write(&path, &bytes).unwrap();
     let pool = BufferPool::new(8 * MIB);
-    for direct in [false, true] {
+    for direct in [
+        DirectReads::Never,
+        DirectReads::WhereCold,
+        DirectReads::Always,
+    ] {
         let device = open(&path, DeviceOptions::read_only().with_direct_reads(direct)).await;
         for (at, length) in [
             (0, 1_000_001),
@@ -53,7 +57,7 @@ async fn any_range_reads_as_the_file_has_it_with_and_without_the_page_cache() {
             let at = usize::try_from(at).unwrap();
             assert!(
                 *buf == bytes[at..at + length],
-                "{length} bytes at {at}, direct {direct}"
+                "{length} bytes at {at}, direct {direct:?}"
             );
         }
     }
@@ -104,7 +108,11 @@ async fn a_file_that_was_cut_under_us_is_an_error_and_never_zeroes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("image");
     fs::write(&path, noise(100_000, 3)).unwrap();
-    for direct in [false, true] {
+    for direct in [
+        DirectReads::Never,
+        DirectReads::WhereCold,
+        DirectReads::Always,
+    ] {
         let device = open(&path, DeviceOptions::read_only().with_direct_reads(direct)).await;
         File::options()
             .write(true)

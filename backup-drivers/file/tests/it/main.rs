@@ -2,6 +2,11 @@
 //!
 //! Loop devices need root and `losetup`; the tests of reflinks need a folder on xfs or btrfs, named by
 //! `ASHLAR_TEST_XFS`. Where something is missing, a test says so and passes.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test may panic, and runs where usize has 64 bits"
+)]
 
 mod block_device;
 mod device;
@@ -9,7 +14,8 @@ mod model;
 mod point_in_time;
 mod volumes;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use backup_core::{BlockDevice, Buf, ByteRange, Extent, ExtentKind};
 
@@ -61,4 +67,13 @@ fn folder_with_reflinks() -> Option<tempfile::TempDir> {
         return None;
     };
     Some(tempfile::tempdir_in(mount).unwrap())
+}
+
+fn folder_has_reflinks(folder: &Path) -> bool {
+    let (a, b) = (folder.join("a"), folder.join("b"));
+    std::fs::write(&a, b"x").unwrap();
+    let cloned = rustix::fs::ioctl_ficlone(File::create(&b).unwrap(), File::open(&a).unwrap());
+    std::fs::remove_file(a).unwrap();
+    std::fs::remove_file(b).unwrap();
+    cloned.is_ok()
 }

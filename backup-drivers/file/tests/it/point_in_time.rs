@@ -16,7 +16,7 @@ use rustix::fs::IFlags;
 
 use crate::{content, folder_with_reflinks, noise};
 
-const BLOCKS: u64 = 2048;
+const BLOCKS: u64 = 1024;
 const BLOCK: usize = 4096;
 
 /// Writes the number of the round into every block in turn, round after round, until it is stopped.
@@ -110,7 +110,7 @@ async fn a_volume_in_use_is_read_as_it_was_at_one_moment() {
     let writer = Writer::start(Path::new(volume.provider_location.as_deref().unwrap()));
     assert!(volumes.supports_point_in_time(&volume).await);
     let mut seen = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..8 {
         let id = BackupId::generate();
         let plan = volumes
             .plan(&AttachSource::VolumeInUse(volume.clone()), id)

@@ -1,0 +1,341 @@
+//! Settings: the defaults, the file, `ASHLAR_...` variables and `-o`, each over the one before it.
+//!
+//! Every key is known by name ([`keys`]), so that a mistyped one is an error that names the nearest, wherever it
+//! stands, and every value is read to its kind when it is set, so that a wrong one is told with its place.
+
+pub(crate) mod keys;
+pub(crate) mod memory;
+mod size;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use backup_core::{Algorithm, Error, ErrorKind, Result};
+use backup_drivers::{RepositoryConfig, VolumesConfig};
+use serde::Deserialize;
+
+use keys::{Key, Kind};
+pub(crate) use size::print_size;
+
+/// The name of the repository that is there without any configuration.
+pub(crate) const DEFAULT_REPOSITORY: &str = "default";
+
+/// All settings, each with its value or default.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) backup: BackupSettings,
+    pub(crate) repositories: BTreeMap<String, RepositoryConfig>,
+    pub(crate) volumes: VolumesConfig,
+    pub(crate) catalog: CatalogSettings,
+}
+
+/// `[backup]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct BackupSettings {
+    /// The repository that backups go to.
+    pub(crate) repository: String,
+    /// None for the engine's default.
+    pub(crate) compression: Option<Algorithm>,
+    /// None for the algorithm's default.
+    pub(crate) level: Option<i32>,
+    /// The container where the user gives none; None for the repository's own choice.
+    pub(crate) container: Option<String>,
+    /// Bytes.
+    pub(crate) chunk_size: Option<u64>,
+    /// Bytes.
+    pub(crate) hash_block_size: Option<u64>,
+    /// Bytes.
+    pub(crate) join_gap: Option<u64>,
+    /// Bytes.
+    pub(crate) memory: Option<u64>,
+    /// Requests to the repository in flight at once.
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) availability_zone: String,
+}
+
+impl Default for BackupSettings {
+    fn default() -> Self {
+        Self {
+            repository: DEFAULT_REPOSITORY.into(),
+            compression: None,
+            level: None,
+            container: None,
+            chunk_size: None,
+            hash_block_size: None,
+            join_gap: None,
+            memory: None,
+            concurrency: None,
+            availability_zone: "nova".into(),
+        }
+    }
+}
+
+/// `[catalog]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CatalogSettings {
+    pub(crate) url: String,
+}
+
+/// All of the merged table, before the defaults of the home are put in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Merged {
+    backup: BackupSettings,
+    repository: BTreeMap<String, RepositoryConfig>,
+    volumes: Option<VolumesConfig>,
+    catalog: Option<CatalogSettings>,
+}
+
+/// Where a value comes from, for messages and for relative paths.
+#[derive(Debug, Clone, Copy)]
+enum Origin<'a> {
+    File(&'a Path),
+    Variable(&'a str),
+    Option,
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "in {}", path.display()),
+            Self::Variable(name) => write!(f, "from the variable {name}"),
+            Self::Option => f.write_str("given with -o"),
+        }
+    }
+}
+
+/// What the settings are made of.
+#[derive(Debug)]
+pub(crate) struct Sources<'a> {
+    /// `--config`; without it, `ashlar.toml` of the home where there is one.
+    pub(crate) file: Option<&'a Path>,
+    /// All environment variables.
+    pub(crate) environment: &'a [(String, String)],
+    /// All of `-o`.
+    pub(crate) options: &'a [String],
+}
+
+/// Where the default repository lies unless it is configured elsewhere.
+pub(crate) fn default_folder(home: &Path) -> PathBuf {
+    home.join("repository")
+}
+
+/// Puts the layers over each other.
+///
+/// # Errors
+/// [`InvalidInput`](ErrorKind::InvalidInput) for an unknown key or a wrong value, with its place.
+pub(crate) fn load(home: &Path, sources: &Sources<'_>) -> Result<Settings> {
+    let mut table = toml::Table::new();
+    read_file(home, sources.file, &mut table)?;
+    for (name, value) in sources.environment {
+        if let Some(path) = keys::of_variable(name, &repository_names(&table))? {
+            set_text(&mut table, &path, value, Origin::Variable(name))?;
+        }
+    }
+    for option in sources.options {
+        let (path, value) = option.split_once('=').ok_or_else(|| {
+            Error::invalid("read -o", format!("{option:?} is not KEY=VALUE"))
+                .hint("for example: -o backup.compression=zstd")
+        })?;
+        if keys::is_secret(path) {
+            return Err(Error::invalid(
+                format!("set {path} with -o"),
+                "a command line can be read by every user of this machine (ps)",
+            )
+            .hint(format!(
+                "put it into the configuration file, into a file named by {path}_file, or into the environment as {}",
+                keys::variable_of(path)
+            )));
+        }
+        set_text(&mut table, path.trim(), value, Origin::Option)?;
+    }
+    finish(home, table)
+}
+
+fn read_file(home: &Path, named: Option<&Path>, table: &mut toml::Table) -> Result<()> {
+    let default = home.join("ashlar.toml");
+    let path = named.unwrap_or(&default);
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if named.is_none() && e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(Error::io("read the configuration", path.display(), e)),
+    };
+    let read: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+        let line = e
+            .span()
+            .map(|s| text[..s.start].lines().count().max(1))
+            .map_or_else(String::new, |n| format!("line {n}: "));
+        Error::invalid("read the configuration", format!("{line}{}", e.message()))
+            .on(path.display())
+    })?;
+    flatten(table, "", read, Origin::File(path))
+}
+
+/// Sets every value of a file's tables under its dotted key.
+fn flatten(
+    table: &mut toml::Table,
+    above: &str,
+    read: toml::Table,
+    origin: Origin<'_>,
+) -> Result<()> {
+    for (name, value) in read {
+        let path = if above.is_empty() {
+            name
+        } else {
+            format!("{above}.{name}")
+        };
+        match value {
+            toml::Value::Table(inner) if path.split('.').count() <= keys::depth(&path) => {
+                // An empty section is checked by name all the same.
+                keys::check_section(&path).map_err(|e| e.on(origin))?;
+                flatten(table, &path, inner, origin)?;
+            }
+            value => {
+                let key = keys::find(&path).map_err(|e| e.on(origin))?;
+                set(table, &path, key, value, origin)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_text(table: &mut toml::Table, path: &str, text: &str, origin: Origin<'_>) -> Result<()> {
+    let key = keys::find(path).map_err(|e| e.on(origin))?;
+    let value = match key.kind {
+        Kind::Integer { .. } => text.parse::<i64>().map_or_else(
+            |_| toml::Value::String(text.to_owned()),
+            toml::Value::Integer,
+        ),
+        _ => toml::Value::String(text.to_owned()),
+    };
+    set(table, path, key, value, origin)
+}
+
+/// Reads the value to its key's kind and puts it into the merged table.
+fn set(
+    table: &mut toml::Table,
+    path: &str,
+    key: &Key,
+    value: toml::Value,
+    origin: Origin<'_>,
+) -> Result<()> {
+    let wrong = |why: String| Error::invalid(format!("set {path}"), why).on(format!("({origin})"));
+    let value = key.kind.read(value).map_err(wrong)?;
+    let value = match (key.kind, value) {
+        (Kind::Path, toml::Value::String(text)) => toml::Value::String(absolute(&text, origin)?),
+        (_, value) => value,
+    };
+    let (sections, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let mut at = table;
+    for section in sections.split('.').filter(|s| !s.is_empty()) {
+        let inner = at
+            .entry(section)
+            .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        at = match inner {
+            toml::Value::Table(inner) => inner,
+            _ => {
+                return Err(Error::internal(
+                    "set a setting",
+                    format!("{section} is no section"),
+                ));
+            }
+        };
+    }
+    at.insert(name.to_owned(), value);
+    Ok(())
+}
+
+/// A path of the file is relative to the file's folder, any other to the working folder; `~/` is the user's home.
+fn absolute(text: &str, origin: Origin<'_>) -> Result<String> {
+    if let (Some(rest), Some(user)) = (text.strip_prefix("~/"), std::env::home_dir()) {
+        return Ok(user.join(rest).to_string_lossy().into_owned());
+    }
+    let base = match origin {
+        Origin::File(path) => path.parent().map(Path::to_path_buf).unwrap_or_default(),
+        Origin::Variable(_) | Origin::Option => PathBuf::new(),
+    };
+    let path = std::path::absolute(base.join(text))
+        .map_err(|e| Error::io("find the folder of", text, e))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|p| Error::invalid("read a path", format!("{} is not UTF-8", p.display())))
+}
+
+fn repository_names(table: &toml::Table) -> Vec<String> {
+    match table.get("repository") {
+        Some(toml::Value::Table(inner)) => inner.keys().cloned().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Fills in what the home has by default, and checks what belongs together.
+fn finish(home: &Path, table: toml::Table) -> Result<Settings> {
+    for name in repository_names(&table) {
+        let typed = table["repository"].get(&name).and_then(|r| r.get("type"));
+        if typed.is_none() && name != DEFAULT_REPOSITORY {
+            return Err(
+                Error::invalid(format!("read [repository.{name}]"), "it has no `type`")
+                    .hint("for a folder: type = \"posix\" and path = \"/where/it/lies\""),
+            );
+        }
+    }
+    let mut table = table;
+    // [repository.default] may leave out what the home gives it.
+    let default = table
+        .entry("repository")
+        .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+        .as_table_mut()
+        .ok_or_else(|| Error::internal("read settings", "repository is no section"))?
+        .entry(DEFAULT_REPOSITORY)
+        .or_insert_with(|| toml::Value::Table(toml::Table::new()));
+    if let toml::Value::Table(default) = default
+        && !default.contains_key("type")
+    {
+        default.insert("type".into(), "posix".into());
+        default.entry("path").or_insert_with(|| {
+            home.join("repository")
+                .to_string_lossy()
+                .into_owned()
+                .into()
+        });
+    }
+    let merged: Merged = table
+        .try_into()
+        .map_err(|e: toml::de::Error| Error::invalid("read the configuration", e.message()))?;
+    let settings = Settings {
+        backup: merged.backup,
+        repositories: merged.repository,
+        volumes: merged
+            .volumes
+            .unwrap_or(VolumesConfig::File { path: None })
+            .with_default_path(&home.join("volumes")),
+        catalog: merged.catalog.unwrap_or_else(|| CatalogSettings {
+            url: format!("sqlite:{}", home.join("catalogue.sqlite").display()),
+        }),
+    };
+    if !settings
+        .repositories
+        .contains_key(&settings.backup.repository)
+    {
+        return Err(Error::new(ErrorKind::InvalidInput, "choose the repository")
+            .on(&settings.backup.repository)
+            .because("backup.repository names one that is not configured")
+            .hint(format!(
+                "add [repository.{}] to the configuration, or use one of: {}",
+                settings.backup.repository,
+                settings
+                    .repositories
+                    .keys()
+                    .cloned()
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )));
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests;

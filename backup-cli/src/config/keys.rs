@@ -1,0 +1,308 @@
+//! Every setting by name: its kind, its default, and what it does.
+
+use std::str::FromStr;
+
+use backup_core::{Algorithm, Error, Result};
+
+use super::size::parse_size;
+
+/// What kind of value a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Any text.
+    Text,
+    /// A path, made absolute.
+    Path,
+    /// Bytes, written as a number or as `16MiB`.
+    Size {
+        /// The smallest that makes sense, in bytes.
+        least: u64,
+    },
+    /// A whole number in these bounds.
+    Integer {
+        /// Smallest.
+        least: i64,
+        /// Largest.
+        most: i64,
+    },
+    /// A compression algorithm by any of its names.
+    Compression,
+    /// One of these words.
+    Word(&'static [&'static str]),
+}
+
+/// A setting. In its name, `*` stands for a repository's name.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+}
+
+const TYPES: &[&str] = &["posix", "nfs", "s3", "swift", "ceph"];
+
+/// All settings of this build. docs/operator.md has the same list with words; a test compares them.
+pub(crate) const KEYS: &[Key] = &[
+    key("backup.repository", Kind::Text),
+    key("backup.compression", Kind::Compression),
+    key(
+        "backup.level",
+        Kind::Integer {
+            least: -100,
+            most: 22,
+        },
+    ),
+    key("backup.container", Kind::Text),
+    key("backup.chunk_size", Kind::Size { least: 4096 }),
+    key("backup.hash_block_size", Kind::Size { least: 512 }),
+    key("backup.join_gap", Kind::Size { least: 0 }),
+    key("backup.memory", Kind::Size { least: 64 << 20 }),
+    key(
+        "backup.concurrency",
+        Kind::Integer {
+            least: 1,
+            most: 1024,
+        },
+    ),
+    key("backup.availability_zone", Kind::Text),
+    key("repository.*.type", Kind::Word(TYPES)),
+    key("repository.*.path", Kind::Path),
+    key("repository.*.sync", Kind::Word(&["barrier", "never"])),
+    key("repository.*.service", Kind::Text),
+    key(
+        "repository.*.timeout_seconds",
+        Kind::Integer {
+            least: 1,
+            most: 86_400,
+        },
+    ),
+    key("volumes.provider", Kind::Word(&["file"])),
+    key("volumes.path", Kind::Path),
+    key("catalog.url", Kind::Text),
+];
+
+/// Keys of repository types that this build knows by name only: read, and refused when the repository is opened.
+const LATER: &[&str] = &[
+    "share",
+    "mount_options",
+    "client",
+    "endpoint_url",
+    "access_key",
+    "secret_key",
+    "secret_key_file",
+    "region",
+    "ca_file",
+    "bucket",
+    "auth_url",
+    "auth_version",
+    "username",
+    "password",
+    "password_file",
+    "project_name",
+    "user_domain_name",
+    "project_domain_name",
+    "region_name",
+    "conf",
+    "user",
+    "pool",
+];
+
+const SECRETS: &[&str] = &[
+    "password",
+    "secret_key",
+    "access_key",
+    "secret",
+    "token",
+    "application_credential_secret",
+    "customer_key",
+];
+
+const fn key(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind }
+}
+
+static LATER_KEY: Key = key("repository.*", Kind::Text);
+
+impl Key {
+    fn matches(&self, path: &str) -> bool {
+        let mut ours = self.name.split('.');
+        let mut theirs = path.split('.');
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some("*"), Some(name)) if !name.is_empty() => {}
+                (Some(a), Some(b)) if a == b => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+impl Kind {
+    /// Reads a value to this kind.
+    pub(crate) fn read(self, value: toml::Value) -> Result<toml::Value, String> {
+        use toml::Value as V;
+        match (self, value) {
+            (Self::Text | Self::Path, V::String(s)) if s.is_empty() => {
+                Err("the value is empty".into())
+            }
+            (Self::Text | Self::Path, V::String(s)) => Ok(V::String(s)),
+            (Self::Size { least }, V::String(s)) => sized(parse_size(&s)?, least),
+            (Self::Size { least }, V::Integer(n)) => sized(
+                u64::try_from(n).map_err(|_| format!("{n} is no size"))?,
+                least,
+            ),
+            (Self::Integer { least, most }, V::Integer(n)) if (least..=most).contains(&n) => {
+                Ok(V::Integer(n))
+            }
+            (Self::Integer { least, most }, v) => {
+                Err(format!("{v} is not a whole number from {least} to {most}"))
+            }
+            (Self::Compression, V::String(s)) => Algorithm::from_str(&s)
+                .map(|a| V::String(a.word().into()))
+                .map_err(|_| format!("{s:?} is no compression; use none, zlib, bzip2 or zstd")),
+            (Self::Word(words), V::String(s)) if words.contains(&s.as_str()) => Ok(V::String(s)),
+            (Self::Word(words), v) => Err(format!("{v} is not one of: {}", words.join(", "))),
+            (_, v) => Err(format!("{v} is not a text")),
+        }
+    }
+}
+
+fn sized(bytes: u64, least: u64) -> Result<toml::Value, String> {
+    if bytes < least {
+        return Err(format!("{bytes} bytes are less than {least}"));
+    }
+    i64::try_from(bytes)
+        .map(toml::Value::Integer)
+        .map_err(|_| format!("{bytes} bytes are too many"))
+}
+
+/// How many parts the sections above a value of `path` may have.
+pub(super) fn depth(path: &str) -> usize {
+    if path.starts_with("repository") { 2 } else { 1 }
+}
+
+/// The setting at `path`.
+///
+/// # Errors
+/// [`InvalidInput`](backup_core::ErrorKind::InvalidInput), naming the nearest key that there is.
+pub(crate) fn find(path: &str) -> Result<&'static Key> {
+    if let Some(key) = KEYS.iter().find(|k| k.matches(path)) {
+        return Ok(key);
+    }
+    let parts: Vec<_> = path.split('.').collect();
+    if let ["repository", _, name] = parts[..]
+        && LATER.contains(&name)
+    {
+        return Ok(&LATER_KEY);
+    }
+    Err(unknown(path))
+}
+
+/// Refuses a section that no key stands in.
+pub(super) fn check_section(path: &str) -> Result<()> {
+    let mut parts = path.split('.');
+    let first = parts.next().unwrap_or_default();
+    let known = KEYS.iter().any(|k| k.name.split('.').next() == Some(first));
+    if known { Ok(()) } else { Err(unknown(path)) }
+}
+
+fn unknown(path: &str) -> Error {
+    let repository = path.split('.').nth(1).filter(|_| path.starts_with("repo"));
+    let nearest = KEYS
+        .iter()
+        .map(|k| match repository {
+            Some(name) => k.name.replace('*', name),
+            None => k.name.replace('*', "NAME"),
+        })
+        .map(|name| (distance(path, &name), name))
+        .min();
+    let error = Error::invalid(
+        format!("read the setting {path:?}"),
+        "there is no such setting",
+    );
+    match nearest {
+        Some((_, name)) => error.hint(format!("the nearest one is {name}")),
+        None => error,
+    }
+}
+
+/// Edits (insert, delete, replace) that make `b` of `a`; a setting given without its section is near to it.
+fn distance(a: &str, b: &str) -> usize {
+    let last = b.rsplit('.').next().unwrap_or(b);
+    edits(a, b).min(edits(a.rsplit('.').next().unwrap_or(a), last) + 1)
+}
+
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, &cb) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(ca != cb);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Whether the value of this key must not stand on a command line.
+pub(crate) fn is_secret(path: &str) -> bool {
+    let name = path.rsplit('.').next().unwrap_or(path).trim();
+    SECRETS.contains(&name)
+}
+
+/// The environment variable of a key.
+pub(crate) fn variable_of(path: &str) -> String {
+    format!(
+        "ASHLAR_{}",
+        path.to_ascii_uppercase().replace(['.', '-'], "_")
+    )
+}
+
+/// The dotted key that an environment variable sets; `None` where it is none of ours. `repositories` are the names
+/// that the file has, so that one with a hyphen or capitals is found again.
+///
+/// # Errors
+/// [`InvalidInput`](backup_core::ErrorKind::InvalidInput) for a variable of one of our sections that names no key.
+pub(crate) fn of_variable(name: &str, repositories: &[String]) -> Result<Option<String>> {
+    const SECTIONS: &[&str] = &["BACKUP_", "REPOSITORY_", "VOLUMES_", "CATALOG_"];
+    let Some(rest) = name.strip_prefix("ASHLAR_") else {
+        return Ok(None);
+    };
+    if !SECTIONS.iter().any(|s| rest.starts_with(s)) {
+        return Ok(None);
+    }
+    if let Some(key) = KEYS
+        .iter()
+        .find(|k| !k.name.contains('*') && variable_of(k.name) == name)
+    {
+        return Ok(Some(key.name.to_owned()));
+    }
+    if let Some(rest) = rest.strip_prefix("REPOSITORY_") {
+        let known = KEYS
+            .iter()
+            .filter_map(|k| k.name.strip_prefix("repository.*."))
+            .chain(LATER.iter().copied());
+        // The longest key that fits: a name may hold an underscore too.
+        let fit = known
+            .filter_map(|key| {
+                let repository = rest
+                    .strip_suffix(&key.to_ascii_uppercase())?
+                    .strip_suffix('_')?;
+                (!repository.is_empty()).then_some((repository, key))
+            })
+            .max_by_key(|(_, key)| key.len());
+        if let Some((repository, key)) = fit {
+            let named = repositories
+                .iter()
+                .find(|r| r.to_ascii_uppercase().replace('-', "_") == repository)
+                .cloned()
+                .unwrap_or_else(|| repository.to_ascii_lowercase());
+            return Ok(Some(format!("repository.{named}.{key}")));
+        }
+    }
+    let guess = rest.to_ascii_lowercase().replacen('_', ".", 1);
+    Err(unknown(&guess).on(format!("(from the variable {name})")))
+}

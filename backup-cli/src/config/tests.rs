@@ -1,0 +1,172 @@
+use super::*;
+
+fn load_with(file: &str, environment: &[(&str, &str)], options: &[&str]) -> Result<Settings> {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("ashlar.toml"), file).unwrap();
+    let environment: Vec<_> = environment
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    let options: Vec<_> = options.iter().map(|o| (*o).to_owned()).collect();
+    load(
+        home.path(),
+        &Sources {
+            file: None,
+            environment: &environment,
+            options: &options,
+        },
+    )
+}
+
+#[test]
+fn without_a_configuration_everything_lies_in_the_home() {
+    let home = Path::new("/h");
+    let none = Sources {
+        file: None,
+        environment: &[],
+        options: &[],
+    };
+    let settings = load(home, &none).unwrap();
+    assert_eq!(settings.catalog.url, "sqlite:/h/catalogue.sqlite");
+    assert_eq!(settings.backup.repository, "default");
+    let repository = format!("{:?}", settings.repositories["default"]);
+    assert!(repository.contains("/h/repository"), "{repository}");
+    let volumes = format!("{:?}", settings.volumes);
+    assert!(volumes.contains("/h/volumes"), "{volumes}");
+}
+
+#[test]
+fn an_option_beats_a_variable_and_a_variable_beats_the_file() {
+    let file = "[backup]\ncompression = \"bz2\"\nlevel = 3\nmemory = \"1GiB\"\n";
+    let settings = load_with(
+        file,
+        &[
+            ("ASHLAR_BACKUP_COMPRESSION", "none"),
+            ("ASHLAR_BACKUP_LEVEL", "4"),
+        ],
+        &["backup.level=5"],
+    )
+    .unwrap();
+    assert_eq!(settings.backup.compression, Some(Algorithm::None));
+    assert_eq!(settings.backup.level, Some(5));
+    assert_eq!(settings.backup.memory, Some(1 << 30));
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_the_nearest() {
+    for (file, environment, option, nearest) in [
+        (
+            "[backup]\ncompresion = \"zstd\"",
+            None,
+            None,
+            "backup.compression",
+        ),
+        ("compression = \"zstd\"", None, None, "backup.compression"),
+        (
+            "[repository.x]\ntype = \"posix\"\npaht = \"/x\"",
+            None,
+            None,
+            "repository.x.path",
+        ),
+        ("", None, Some("backup.chunksize=1MiB"), "backup.chunk_size"),
+        ("", None, Some("compression=zstd"), "backup.compression"),
+        ("", Some(("ASHLAR_BACKUP_LEVLE", "1")), None, "backup.level"),
+    ] {
+        let e = load_with(
+            file,
+            &environment.into_iter().collect::<Vec<_>>(),
+            &option.into_iter().collect::<Vec<_>>(),
+        )
+        .unwrap_err();
+        assert!(e.is(ErrorKind::InvalidInput));
+        let hint = e.hint_text().unwrap_or_default();
+        assert!(hint.contains(nearest), "{e}: {hint}");
+    }
+    // A section is a key too.
+    assert!(load_with("[backups]\n", &[], &[]).is_err());
+}
+
+#[test]
+fn a_secret_is_refused_on_the_command_line_with_the_reason() {
+    let e = load_with("", &[], &["repository.s.secret_key=hunter2"]).unwrap_err();
+    assert!(e.to_string().contains("can be read"), "{e}");
+    assert!(!e.to_string().contains("hunter2"));
+    assert!(
+        e.hint_text()
+            .unwrap()
+            .contains("ASHLAR_REPOSITORY_S_SECRET_KEY")
+    );
+}
+
+#[test]
+fn a_variable_finds_a_repository_whose_name_has_other_letters() {
+    let names = ["Off-Site".to_owned()];
+    assert_eq!(
+        keys::of_variable("ASHLAR_REPOSITORY_OFF_SITE_PATH", &names).unwrap(),
+        Some("repository.Off-Site.path".into())
+    );
+    assert_eq!(
+        keys::of_variable("ASHLAR_REPOSITORY_NEW_PATH", &names).unwrap(),
+        Some("repository.new.path".into())
+    );
+    assert_eq!(keys::of_variable("ASHLAR_HOME", &names).unwrap(), None);
+    assert_eq!(keys::of_variable("PATH", &names).unwrap(), None);
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_place() {
+    for (file, word) in [
+        ("[backup]\nchunk_size = \"big\"", "chunk_size"),
+        ("[backup]\nlevel = \"high\"", "level"),
+        ("[backup]\ncompression = \"lzma\"", "zstd"),
+        ("[repository.a]\ntype = \"tape\"", "posix"),
+        ("[backup]\nrepository = \"away\"", "not configured"),
+        ("[repository.a]\npath = \"/x\"", "type"),
+        ("[backup\n", "line 1"),
+    ] {
+        let e = load_with(file, &[], &[]).unwrap_err();
+        assert!(e.to_string().contains(word), "{e}");
+    }
+}
+
+#[test]
+fn a_path_of_the_file_is_relative_to_the_file() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(
+        home.path().join("ashlar.toml"),
+        "[repository.default]\ntype = \"posix\"\npath = \"elsewhere\"",
+    )
+    .unwrap();
+    let none = Sources {
+        file: None,
+        environment: &[],
+        options: &[],
+    };
+    let settings = load(home.path(), &none).unwrap();
+    let repository = format!("{:?}", settings.repositories["default"]);
+    let expected = home.path().join("elsewhere");
+    assert!(
+        repository.contains(&*expected.to_string_lossy()),
+        "{repository}"
+    );
+}
+
+#[test]
+fn types_that_come_later_are_read() {
+    let file = "[repository.s]\ntype = \"s3\"\nendpoint_url = \"http://x\"\nsecret_key = \"k\"";
+    let settings = load_with(file, &[], &[]).unwrap();
+    assert_eq!(settings.repositories["s"].kind(), "s3");
+}
+
+#[test]
+fn the_operators_page_lists_every_setting() {
+    let page = include_str!("../../../docs/operator.md");
+    for key in keys::KEYS {
+        let name = key.name.rsplit('.').next().unwrap();
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "{} is not in docs/operator.md",
+            key.name
+        );
+    }
+}

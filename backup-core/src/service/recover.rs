@@ -1,0 +1,257 @@
+use super::create::{named, reason_of};
+use super::{BackupService, JobLock};
+use crate::catalog::{BackupEnd, Job, JobKind, RestoreEnd, VolumeEnd};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{BackupId, SnapshotId, VolumeId};
+use crate::job::JobContext;
+use crate::record::BackupStatus;
+use crate::volume::VolumeStatus;
+
+/// What a record says of a job whose process died.
+const INTERRUPTED: &str = "interrupted: its process ended before it was done";
+
+/// A dead job that was settled.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Settled {
+    /// What it did.
+    pub kind: JobKind,
+    /// What was done about it, for people.
+    pub text: String,
+    /// What could not be cleaned up; it is tried again next time.
+    pub error: Option<String>,
+}
+
+/// What a recovery did.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Recovered {
+    /// Jobs of dead processes.
+    pub settled: Vec<Settled>,
+    /// Jobs that are running.
+    pub running: usize,
+}
+
+impl BackupService {
+    /// Settles the jobs of this host's dead processes. Called at the start of each command; quick where there is
+    /// nothing to do.
+    ///
+    /// What is attached is detached. A backup that was being made goes to `error` and what it stored is removed; one
+    /// that was being restored is `available` again and its volume in `error_restoring`; one that was being deleted is
+    /// deleted. A volume or snapshot that was being made or removed is removed.
+    ///
+    /// # Errors
+    /// Those of the catalogue and the locks only: what else fails is told in [`Settled::error`].
+    pub async fn recover(&self, cx: &JobContext) -> Result<Recovered> {
+        let mut recovered = Recovered::default();
+        for job in self.catalog.jobs().await? {
+            if job.host != self.host {
+                continue;
+            }
+            let Some(lock) = self.locks.try_take(job.id)? else {
+                recovered.running += 1;
+                continue;
+            };
+            // It may have ended, or been settled, between the look and the lock.
+            let still = self.catalog.jobs().await?.iter().any(|j| j.id == job.id);
+            if still {
+                cx.cancel().check("settle interrupted jobs")?;
+                recovered
+                    .settled
+                    .push(Box::pin(self.settle(&job, &*lock, cx)).await?);
+            }
+        }
+        Ok(recovered)
+    }
+
+    /// The lock is held throughout.
+    async fn settle(&self, job: &Job, _lock: &dyn JobLock, cx: &JobContext) -> Result<Settled> {
+        let mut errors = Vec::new();
+        if let Some(attach) = &job.attach
+            && let Err(e) = self.volumes.undo(attach).await
+        {
+            errors.push(e);
+        }
+        let undone = errors.is_empty();
+        let done = match job.kind {
+            JobKind::CreateBackup => self.settle_create(job, undone, &mut errors, cx).await,
+            JobKind::RestoreBackup => self.settle_restore(job, undone, cx).await,
+            JobKind::DeleteBackup => self.settle_delete(job, &mut errors, cx).await,
+            JobKind::CreateVolume | JobKind::DeleteVolume => {
+                self.settle_volume(job, &mut errors, cx).await
+            }
+            JobKind::CreateSnapshot | JobKind::DeleteSnapshot => {
+                self.settle_snapshot(job, &mut errors).await
+            }
+        };
+        let text = match done {
+            Ok(text) => text,
+            // The record is no longer the job's: only what it attached was left to undo.
+            Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+                format!("{} {}: cleaned up", job.kind, job.id)
+            }
+            Err(e) => return Err(e),
+        };
+        if undone {
+            self.catalog.forget_job(job.id).await?;
+        }
+        Ok(Settled {
+            kind: job.kind,
+            text,
+            error: errors.first().map(ToString::to_string),
+        })
+    }
+
+    async fn settle_create(
+        &self,
+        job: &Job,
+        undone: bool,
+        errors: &mut Vec<Error>,
+        cx: &JobContext,
+    ) -> Result<String> {
+        let record = self.catalog.backup(backup_of(job)?).await?;
+        // One that is available, or was taken over by somebody else, keeps what it stored.
+        if record.status != BackupStatus::Creating {
+            return Err(taken(job));
+        }
+        if let Err(e) = self.remove_objects(&record, cx).await {
+            errors.push(e);
+        }
+        let end = BackupEnd::Failed(INTERRUPTED.into());
+        let record = self
+            .catalog
+            .finish_backup(record.id, job.id, &end, undone, cx.now())
+            .await?;
+        Ok(format!(
+            "backup {} was being made: it is in error and can be deleted",
+            named(record.name.as_deref(), record.id)
+        ))
+    }
+
+    async fn settle_restore(&self, job: &Job, undone: bool, cx: &JobContext) -> Result<String> {
+        let end = RestoreEnd::Failed(INTERRUPTED.into());
+        let (record, volume) = self
+            .catalog
+            .finish_restore(backup_of(job)?, job.id, &end, undone, cx.now())
+            .await?;
+        let backup = named(record.name.as_deref(), record.id);
+        Ok(match volume {
+            Some(volume) => format!(
+                "backup {backup} was being restored: it is available, and volume {} is in {}",
+                named(volume.name.as_deref(), volume.id),
+                volume.status
+            ),
+            None => format!("backup {backup} was being restored: it is available"),
+        })
+    }
+
+    async fn settle_delete(
+        &self,
+        job: &Job,
+        errors: &mut Vec<Error>,
+        cx: &JobContext,
+    ) -> Result<String> {
+        let record = self.catalog.backup(backup_of(job)?).await?;
+        if record.status != BackupStatus::Deleting {
+            return Err(taken(job));
+        }
+        let failed = match self.remove_objects(&record, cx).await {
+            Ok(()) => None,
+            Err(e) => {
+                let reason = reason_of(&e);
+                errors.push(e);
+                Some(reason)
+            }
+        };
+        self.catalog
+            .finish_delete(record.id, job.id, failed.as_deref(), cx.now())
+            .await?;
+        let backup = named(record.name.as_deref(), record.id);
+        Ok(match failed {
+            None => format!("backup {backup} was being deleted: it is deleted now"),
+            Some(_) => {
+                format!("backup {backup} was being deleted: it is in error, delete it again")
+            }
+        })
+    }
+
+    async fn settle_volume(
+        &self,
+        job: &Job,
+        errors: &mut Vec<Error>,
+        cx: &JobContext,
+    ) -> Result<String> {
+        let id: VolumeId = job.volume.ok_or_else(|| subjectless(job))?;
+        let record = self.catalog.volume(id).await?;
+        let volume = named(record.name.as_deref(), id);
+        let removed = match record.status {
+            VolumeStatus::Creating | VolumeStatus::Deleting => self.remove_volume(&record).await,
+            _ => return Err(taken(job)),
+        };
+        let failed = removed.is_err();
+        errors.extend(removed.err());
+        if job.kind == JobKind::CreateVolume {
+            let end = if failed {
+                VolumeEnd::Failed
+            } else {
+                VolumeEnd::Gone
+            };
+            self.catalog
+                .finish_create_volume(id, job.id, &end, cx.now())
+                .await?;
+            return Ok(format!("volume {volume} was being made: it is removed"));
+        }
+        self.catalog
+            .finish_delete_volume(id, job.id, failed, cx.now())
+            .await?;
+        Ok(format!(
+            "volume {volume} was being deleted: it is deleted now"
+        ))
+    }
+
+    async fn settle_snapshot(&self, job: &Job, errors: &mut Vec<Error>) -> Result<String> {
+        let id: SnapshotId = job.snapshot.ok_or_else(|| subjectless(job))?;
+        let record = self.catalog.snapshot(id).await?;
+        let snapshot = named(record.name.as_deref(), id);
+        let removed = match record.status {
+            VolumeStatus::Creating | VolumeStatus::Deleting => self.remove_snapshot(&record).await,
+            _ => return Err(taken(job)),
+        };
+        let failed = removed.is_err();
+        errors.extend(removed.err());
+        if job.kind == JobKind::CreateSnapshot {
+            let end = if failed {
+                VolumeEnd::Failed
+            } else {
+                VolumeEnd::Gone
+            };
+            self.catalog
+                .finish_create_snapshot(id, job.id, &end)
+                .await?;
+            return Ok(format!("snapshot {snapshot} was being made: it is removed"));
+        }
+        self.catalog
+            .finish_delete_snapshot(id, job.id, failed)
+            .await?;
+        Ok(format!(
+            "snapshot {snapshot} was being deleted: it is deleted now"
+        ))
+    }
+}
+
+fn backup_of(job: &Job) -> Result<BackupId> {
+    job.backup.ok_or_else(|| subjectless(job))
+}
+
+fn subjectless(job: &Job) -> Error {
+    Error::corrupt(
+        "settle job",
+        job.id,
+        format!("a {} that names nothing to work on", job.kind),
+    )
+}
+
+/// The record is not in the state that the job put it into.
+fn taken(job: &Job) -> Error {
+    Error::new(ErrorKind::Conflict, "settle job").on(job.id)
+}

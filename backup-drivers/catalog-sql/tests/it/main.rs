@@ -1,0 +1,3 @@
+//! The catalogue in SQLite.
+
+mod catalog;

@@ -1,0 +1,162 @@
+//! Reading an object: whole where it is short, else piece by piece with the next piece under way.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use backup_core::{BoxStream, BufferPool, ByteRange, Download, Error, Result};
+use bytes::Bytes;
+use rustix::fs::{Advice, OFlags};
+use rustix::io::Errno;
+use tokio::task::JoinHandle;
+
+use crate::error::{is_missing, missing, no_file, on_path};
+use crate::lane::Lane;
+
+const READ: &str = "read object";
+
+/// What is no longer comes as one piece, so that its taker need not put pieces together.
+const WHOLE: u64 = 16 << 20;
+/// Pieces of what is longer.
+const PIECE: u64 = 4 << 20;
+
+/// What reading needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Reader {
+    pub(crate) lane: Lane,
+    pub(crate) buffers: BufferPool,
+}
+
+/// Opens an object's file, and its length.
+pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
+    // Without NONBLOCK the open of a pipe would wait for a writer, without NOFOLLOW a link could lead anywhere.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+        .map_err(|e| match Errno::from_io_error(&e) {
+            _ if is_missing(&e) => missing(READ, path.display()),
+            Some(Errno::LOOP | Errno::NXIO | Errno::NODEV) => no_file(READ, path),
+            _ => on_path(READ, path, e),
+        })?;
+    let metadata = file.metadata().map_err(|e| on_path(READ, path, e))?;
+    if metadata.is_dir() {
+        // Names that go on below it exist, but no object of this name.
+        return Err(missing(READ, path.display()));
+    }
+    if !metadata.is_file() {
+        return Err(no_file(READ, path));
+    }
+    Ok((file, metadata.len()))
+}
+
+fn read_piece(file: &File, path: &Path, range: ByteRange, buffers: &BufferPool) -> Result<Bytes> {
+    let length = usize::try_from(range.len())
+        .map_err(|_| Error::internal(READ, "a piece longer than the address space"))?;
+    let mut buf = buffers.take(length);
+    file.read_exact_at(&mut buf, range.start())
+        .map_err(|e| match e.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Error::corrupt(READ, path.display(), "it became shorter while it was read")
+            }
+            _ => on_path(READ, path, e),
+        })?;
+    Ok(buf.into_bytes())
+}
+
+impl Reader {
+    /// Reads the file at `path`, or a range of it.
+    pub(crate) async fn get(&self, path: PathBuf, range: Option<ByteRange>) -> Result<Download> {
+        let buffers = self.buffers.clone();
+        let opened_path = path.clone();
+        let opened = self.lane.run(READ, path.clone(), WHOLE, move || {
+            let path = opened_path;
+            let (file, length) = open(&path)?;
+            let whole = ByteRange::up_to(length);
+            let wanted = match range {
+                None => whole,
+                Some(range) => whole.intersection(range).ok_or_else(|| {
+                    let reason = format!("range {range} lies outside of its {length} bytes");
+                    Error::invalid(READ, reason).on(path.display())
+                })?,
+            };
+            let piece = if wanted.len() <= WHOLE {
+                wanted.len()
+            } else {
+                PIECE
+            };
+            if wanted.len() > WHOLE {
+                // A hint; nothing depends on it.
+                let _refused = rustix::fs::fadvise(&file, wanted.start(), None, Advice::Sequential);
+            }
+            let (first, rest) = wanted.split_at(wanted.start() + piece);
+            let data = read_piece(&file, &path, first, &buffers)?;
+            Ok((file, wanted.len(), data, rest))
+        });
+        let (file, length, first, rest) = opened.await?;
+        let mut body = Body {
+            reader: self.clone(),
+            file: Arc::new(file),
+            path,
+            rest,
+            ready: Some(first).filter(|data| !data.is_empty()),
+            coming: None,
+        };
+        body.read_ahead();
+        Ok(Download {
+            length,
+            body: body.into_stream(),
+        })
+    }
+}
+
+struct Body {
+    reader: Reader,
+    file: Arc<File>,
+    path: PathBuf,
+    rest: ByteRange,
+    ready: Option<Bytes>,
+    coming: Option<JoinHandle<Result<Bytes>>>,
+}
+
+impl Body {
+    fn read_ahead(&mut self) {
+        if self.rest.is_empty() {
+            return;
+        }
+        let (piece, rest) = self.rest.split_at(self.rest.start().saturating_add(PIECE));
+        self.rest = rest;
+        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        let buffers = self.reader.buffers.clone();
+        let reading = self
+            .reader
+            .lane
+            .run(READ, self.path.clone(), PIECE, move || {
+                read_piece(&file, &path, piece, &buffers)
+            });
+        self.coming = Some(tokio::spawn(reading));
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>> {
+        if let Some(data) = self.ready.take() {
+            return Ok(Some(data));
+        }
+        let Some(coming) = self.coming.take() else {
+            return Ok(None);
+        };
+        let data = coming
+            .await
+            .map_err(|e| Error::internal(READ, e.to_string()))??;
+        self.read_ahead();
+        Ok(Some(data))
+    }
+
+    fn into_stream(self) -> BoxStream<Bytes> {
+        Box::pin(futures::stream::try_unfold(self, |mut body| async move {
+            Ok(body.next().await?.map(|data| (data, body)))
+        }))
+    }
+}

@@ -1,0 +1,249 @@
+//! Where containers and objects lie below the root, and the rules for making what is not there.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use backup_core::{ContainerName, Error, ObjectKey, Result};
+use rustix::fs::OFlags;
+use uuid::Uuid;
+
+use crate::error::{is_missing, on_path};
+
+/// Mode of every object, whatever the umask: Cinder's.
+const FILE_MODE: u32 = 0o660;
+/// Mode of the last folder of a container that was made, whatever the umask: Cinder's.
+const FOLDER_MODE: u32 = 0o770;
+
+const TEMPORARY_START: &str = ".ashlar-";
+const TEMPORARY_END: &str = ".tmp";
+
+/// The root folder.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// The tree below `root`, which must be a folder.
+    pub(crate) fn open(root: &Path) -> Result<Self> {
+        let open = "open repository";
+        let absolute = std::path::absolute(root).map_err(|e| on_path(open, root, e))?;
+        let metadata = std::fs::metadata(&absolute).map_err(|e| {
+            on_path(open, &absolute, e).hint("make that folder, or mount what belongs there")
+        })?;
+        if !metadata.is_dir() {
+            return Err(Error::invalid(open, "it is not a folder").on(absolute.display()));
+        }
+        Ok(Self { root: absolute })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a container. Its name cannot climb: the type refuses such.
+    pub(crate) fn folder(&self, container: &ContainerName) -> PathBuf {
+        self.root.join(container.as_str())
+    }
+
+    /// The file of an object.
+    pub(crate) fn file(&self, key: &ObjectKey) -> PathBuf {
+        self.folder(key.container()).join(key.name())
+    }
+
+    /// The file of an object that is to be written.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a name of the form that temporary files have: listings hide those.
+    pub(crate) fn writable_file(
+        &self,
+        operation: &'static str,
+        key: &ObjectKey,
+    ) -> Result<PathBuf> {
+        let last = key.name().rsplit('/').next().unwrap_or_default();
+        if is_temporary(last) {
+            return Err(
+                Error::invalid(operation, "names of this form are for temporary files").on(key),
+            );
+        }
+        Ok(self.file(key))
+    }
+
+    /// Makes the folder of a container where it is missing, and answers all folders from it up to the root.
+    pub(crate) fn make_folder(&self, container: &ContainerName) -> Result<Vec<PathBuf>> {
+        let folder = self.folder(container);
+        make_below(&self.root, &folder)?;
+        Ok(self.folders_up(&folder))
+    }
+
+    /// All folders from `folder` up to the root.
+    pub(crate) fn folders_up(&self, folder: &Path) -> Vec<PathBuf> {
+        folder
+            .ancestors()
+            .take_while(|f| f.starts_with(&self.root))
+            .map(Path::to_path_buf)
+            .collect()
+    }
+
+    /// Makes the folders that an object's name has of its own, below its container's, which must exist.
+    fn make_subfolders(&self, key: &ObjectKey, path: &Path) -> Result<()> {
+        let top = self.folder(key.container());
+        match path.parent() {
+            Some(parent) if top.is_dir() => make_below(&top, parent),
+            _ => Err(crate::error::missing("find container", top.display())),
+        }
+    }
+
+    /// Removes the folders that only the name of an object had made, where nothing is left in them.
+    pub(crate) fn remove_empty_subfolders(&self, key: &ObjectKey, path: &Path) {
+        let top = self.folder(key.container());
+        let own = path
+            .ancestors()
+            .skip(1)
+            .take_while(|f| *f != top && f.starts_with(&top));
+        for folder in own {
+            // One that is not empty stays, and those above it then are not empty either.
+            if std::fs::remove_dir(folder).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Makes a new file at `path`, which is `key`'s or beside it. `None` where something is there.
+    pub(crate) fn create(
+        &self,
+        operation: &'static str,
+        key: &ObjectKey,
+        path: &Path,
+    ) -> Result<Option<File>> {
+        let open = || {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(FILE_MODE)
+                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+                .open(path)
+        };
+        let mut opened = open();
+        // More than once, since a delete may remove the folder again while it is empty.
+        for _ in 0..5 {
+            if !matches!(&opened, Err(e) if e.kind() == io::ErrorKind::NotFound) {
+                break;
+            }
+            self.make_subfolders(key, path)?;
+            opened = open();
+        }
+        let file = match opened {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(e) => return Err(on_path(operation, path, e)),
+        };
+        // The umask took bits from the mode, and Cinder's own processes need them.
+        file.set_permissions(Permissions::from_mode(FILE_MODE))
+            .map_err(|e| on_path(operation, path, e))?;
+        Ok(Some(file))
+    }
+
+    /// Makes a temporary file beside `path`.
+    pub(crate) fn create_temporary(
+        &self,
+        operation: &'static str,
+        key: &ObjectKey,
+        path: &Path,
+    ) -> Result<(File, PathBuf)> {
+        let last = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = format!(
+            "{TEMPORARY_START}{}{}",
+            Uuid::new_v4().simple(),
+            temporary_end(&last)
+        );
+        let temporary = path.with_file_name(name);
+        match self.create(operation, key, &temporary)? {
+            Some(file) => Ok((file, temporary)),
+            None => {
+                Err(Error::internal(operation, "a random name was taken").on(temporary.display()))
+            }
+        }
+    }
+}
+
+/// Makes the folders between `top`, which must exist, and `folder`: those above it by the umask, itself with a fixed
+/// mode. Folders that exist are not touched.
+fn make_below(top: &Path, folder: &Path) -> Result<()> {
+    let make = "make folder";
+    let missing: Vec<&Path> = folder
+        .ancestors()
+        .take_while(|f| *f != top && f.starts_with(top) && !f.is_dir())
+        .collect();
+    for path in missing.into_iter().rev() {
+        let own = path == folder;
+        let made = match DirBuilder::new().create(path) {
+            Ok(()) if own => std::fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE)),
+            // Another process was faster.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other,
+        };
+        made.map_err(|e| on_path(make, path, e))?;
+    }
+    Ok(())
+}
+
+/// The end of the names of temporary files that are to become `name`: a delete of `name` finds them by it. A hash,
+/// since the name itself may be as long as a name can be.
+fn temporary_end(name: &str) -> String {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a
+    });
+    format!("-{hash:016x}{TEMPORARY_END}")
+}
+
+/// Whether a file's name is that of a temporary file of ours.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.strip_prefix(TEMPORARY_START)
+        .and_then(|rest| rest.strip_suffix(TEMPORARY_END))
+        .is_some_and(|rest| {
+            rest.len() == 32 + 1 + 16 && rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
+        })
+}
+
+/// Removes temporary files that were to become one of `names` in `folder`: what a killed process left behind.
+pub(crate) fn remove_temporaries(folder: &Path, names: &[&str]) -> io::Result<()> {
+    let ends: Vec<String> = names.iter().map(|name| temporary_end(name)).collect();
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if is_missing(&e) => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(name) = name.to_str().filter(|name| is_temporary(name)) else {
+            continue;
+        };
+        if ends.iter().any(|end| name.ends_with(end.as_str())) {
+            match std::fs::remove_file(entry.path()) {
+                Err(e) if !is_missing(&e) => return Err(e),
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_temporary_names_are_taken_for_temporary() {
+        let uuid = Uuid::new_v4().simple();
+        let ours = format!(".ashlar-{uuid}{}", temporary_end("volume_1_metadata"));
+        assert!(is_temporary(&ours));
+        for other in [".ashlar-.tmp", ".ashlar-x.tmp", "volume_1", ".hidden.tmp"] {
+            assert!(!is_temporary(other), "{other}");
+        }
+        assert_ne!(temporary_end("a"), temporary_end("b"));
+    }
+}

@@ -1,0 +1,102 @@
+//! What a configuration says of repositories and volumes, as serde reads it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// A configured repository: the table `[repository.NAME]`, told apart by its `type`.
+///
+/// Types whose drivers are to come are recognised, so that a configuration may name them already; their settings are
+/// read once their driver is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RepositoryConfig {
+    /// A directory.
+    #[cfg(feature = "posix")]
+    Posix(backup_posix::PosixConfig),
+    /// A directory.
+    #[cfg(not(feature = "posix"))]
+    Posix,
+    /// A directory of an NFS server.
+    Nfs,
+    /// A bucket of an S3 service.
+    S3,
+    /// A container of OpenStack's object store.
+    Swift,
+    /// A pool of a Ceph cluster.
+    Ceph,
+}
+
+impl RepositoryConfig {
+    /// A repository in the directory `path`, which must be there.
+    #[cfg(feature = "posix")]
+    pub fn posix(path: impl Into<PathBuf>) -> Self {
+        Self::Posix(backup_posix::PosixConfig::new(path))
+    }
+
+    /// The directory of a `posix` repository.
+    pub fn folder(&self) -> Option<&Path> {
+        match self {
+            #[cfg(feature = "posix")]
+            Self::Posix(config) => Some(&config.path),
+            _ => None,
+        }
+    }
+
+    /// The word of its `type`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            #[cfg(feature = "posix")]
+            Self::Posix(_) => "posix",
+            #[cfg(not(feature = "posix"))]
+            Self::Posix => "posix",
+            Self::Nfs => "nfs",
+            Self::S3 => "s3",
+            Self::Swift => "swift",
+            Self::Ceph => "ceph",
+        }
+    }
+}
+
+/// What provides volumes: the table `[volumes]`, told apart by its `provider`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "provider", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum VolumesConfig {
+    /// Image files in a directory, and image files and block devices anywhere.
+    File {
+        /// Where new volumes are made; the embedder's default where it is not set.
+        path: Option<PathBuf>,
+    },
+}
+
+impl VolumesConfig {
+    /// With `path` where none is set.
+    pub fn with_default_path(self, default: &Path) -> Self {
+        match self {
+            Self::File { path } => Self::File {
+                path: Some(path.unwrap_or_else(|| default.to_path_buf())),
+            },
+        }
+    }
+}
+
+// By hand, since `provider` may be left out: there is one so far.
+impl<'de> Deserialize<'de> for VolumesConfig {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Table {
+            #[serde(default)]
+            provider: Option<String>,
+            #[serde(default)]
+            path: Option<PathBuf>,
+        }
+        let table = Table::deserialize(deserializer)?;
+        match table.provider.as_deref() {
+            None | Some("file") => Ok(Self::File { path: table.path }),
+            Some(other) => Err(serde::de::Error::unknown_variant(other, &["file"])),
+        }
+    }
+}
