@@ -50,16 +50,15 @@ impl BackupService {
             .volumes
             .create_snapshot(&volume.reference(), record.id, in_use)
             .await;
-        let end = match &made {
-            Ok(location) => VolumeEnd::Made {
+        let end = if let Ok(location) = &made {
+            VolumeEnd::Made {
                 provider_location: location.clone(),
                 length,
-            },
-            Err(_) => {
-                let reference = record.reference(volume.reference());
-                let removed = self.volumes.delete_snapshot(&reference).await;
-                removed.map_or(VolumeEnd::Failed, |()| VolumeEnd::Gone)
             }
+        } else {
+            let reference = record.reference(volume.reference());
+            let removed = self.volumes.delete_snapshot(&reference).await;
+            removed.map_or(VolumeEnd::Failed, |()| VolumeEnd::Gone)
         };
         let finished = self
             .catalog

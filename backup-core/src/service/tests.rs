@@ -1,4 +1,5 @@
 //! What the service promises, over the real engine with volumes and a repository in memory.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod jobs;
 mod records;

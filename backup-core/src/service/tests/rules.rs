@@ -1,6 +1,7 @@
 //! Who may do what, in which state.
 
 use super::world::World;
+use crate::catalog::VolumeFilter;
 use crate::catalog::{BackupChange, BackupFilter, Catalog};
 use crate::error::ErrorKind;
 use crate::id::BackupId;
@@ -124,7 +125,7 @@ async fn a_backup_is_restored_in_some_states_only_and_a_refusal_leaves_no_volume
             .is_err()
     );
     assert!(w.service.export_record(&w.caller, &id).await.is_err());
-    let volumes = w.catalog.volumes(&Default::default()).await.unwrap();
+    let volumes = w.catalog.volumes(&VolumeFilter::default()).await.unwrap();
     assert_eq!(volumes.len(), 2);
     w.assert_quiet().await;
 }

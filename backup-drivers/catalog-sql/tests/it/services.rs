@@ -12,8 +12,7 @@ use backup_core::service::{
 };
 use backup_core::testing::MemoryRepository;
 use backup_core::{
-    BackupStatus, Catalog, ChunkedBackup, ChunkedConfig, ErrorKind, JobContext, Timestamp,
-    VolumeStatus,
+    BackupStatus, ChunkedBackup, ChunkedConfig, ErrorKind, JobContext, Timestamp, VolumeStatus,
 };
 
 struct Process {
