@@ -516,8 +516,8 @@ fn python_reads_what_we_wrote() {
     let input = [text(300_000), noise(70_000), vec![0; 100_000]].concat();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, &input).unwrap();
-    for (algorithm, levels) in [(Algorithm::Zlib, 1..=9), (Algorithm::Bzip2, 1..=9)] {
-        for level in levels {
+    for algorithm in [Algorithm::Zlib, Algorithm::Bzip2] {
+        for level in [1, 2, 9] {
             let stored = compress_with(algorithm, Some(level), &input, input.len()).unwrap();
             let object = folder.path().join("object");
             std::fs::write(&object, stored).unwrap();
