@@ -250,7 +250,11 @@ fn a_cancelled_token_stops_a_codec_before_and_within_the_work() {
 fn objects_that_cinder_wrote_are_read() {
     let mut read = std::collections::BTreeMap::new();
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cinder");
-    let mut folders = vec![std::path::PathBuf::from(root)];
+    let mut folders: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|case| case.unwrap().path().join("repo"))
+        .filter(|repository| repository.is_dir())
+        .collect();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();

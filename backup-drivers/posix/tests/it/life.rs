@@ -103,7 +103,7 @@ async fn a_chain_in_a_folder_restores_and_its_delete_leaves_no_file() {
 
     let chain = Chain::new(vec![layer(&full), layer(&incremental)]).unwrap();
     let target = MemoryDevice::new(1_000_000);
-    target.poke(0, &[0xFF; 1_000_000]);
+    target.poke(0, &vec![0xFF; 1_000_000]);
     let device: Arc<dyn BlockDevice> = Arc::new(target.clone());
     let options = RestoreOptions::default();
     life.engine
@@ -169,12 +169,10 @@ async fn a_backup_in_a_container_within_a_container_is_scanned_once() {
     let items: Vec<ScanItem> = items.try_collect().await.unwrap();
     let mut containers = Vec::new();
     for item in items {
-        match item {
-            ScanItem::Found(found) => {
-                containers.push(found.record.location.unwrap().container.to_string())
-            }
-            other => panic!("{other:?}"),
-        }
+        let ScanItem::Found(found) = item else {
+            panic!("{item:?}")
+        };
+        containers.push(found.record.location.unwrap().container.to_string());
     }
     containers.sort();
     assert_eq!(containers, ["outer", "outer/inner"]);
