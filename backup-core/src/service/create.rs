@@ -6,7 +6,7 @@ use crate::catalog::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, JobId};
-use crate::job::JobContext;
+use crate::job::{CancelToken, JobContext};
 use crate::record::{BackupRecord, BackupStatus, gib_rounded_up};
 use crate::volume::{SnapshotRecord, VolumeRecord, VolumeStatus};
 
@@ -183,7 +183,7 @@ impl BackupService {
             .backup
             .delete(
                 &intent.plan.location,
-                &cx.clone().with_cancel(cx.cancel().child()),
+                &cx.clone().with_cancel(CancelToken::new()),
             )
             .await;
         if let Err(e) = deleted {
