@@ -164,7 +164,9 @@ impl BackupService {
             (Ok(_), Err(e)) => {
                 if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) {
                     self.disown(intent, cx).await;
-                    self.catalog.forget_job(job).await?;
+                    if undone {
+                        self.catalog.forget_job(job).await?;
+                    }
                 }
                 Err(e)
             }
