@@ -6,7 +6,7 @@ use crate::catalog::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, JobId};
-use crate::job::JobContext;
+use crate::job::{CancelToken, JobContext};
 use crate::record::{BackupRecord, BackupStatus, gib_rounded_up};
 use crate::volume::{SnapshotRecord, VolumeRecord, VolumeStatus};
 
@@ -164,7 +164,9 @@ impl BackupService {
             (Ok(_), Err(e)) => {
                 if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) {
                     self.disown(intent, cx).await;
-                    self.catalog.forget_job(job).await?;
+                    if undone {
+                        self.catalog.forget_job(job).await?;
+                    }
                 }
                 Err(e)
             }
@@ -183,7 +185,7 @@ impl BackupService {
             .backup
             .delete(
                 &intent.plan.location,
-                &cx.clone().with_cancel(cx.cancel().child()),
+                &cx.clone().with_cancel(CancelToken::new()),
             )
             .await;
         if let Err(e) = deleted {

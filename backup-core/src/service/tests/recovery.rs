@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::world::World;
-use crate::backup::BackupRequest;
-use crate::catalog::{Catalog, Job, JobKind};
+use crate::catalog::{BackupChange, Catalog, Job, JobKind};
 use crate::error::ErrorKind;
 use crate::id::{JobId, SnapshotId};
 use crate::record::BackupStatus;
@@ -160,17 +159,11 @@ async fn jobs_of_another_host_are_left_to_it() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_settled_under_its_hands_removes_what_it_stored() {
+async fn a_record_that_was_taken_from_a_dead_job_is_left_alone() {
     let w = World::new().await;
     let v = w.volume("data", 100_000).await;
-    // A record of the same attempt that somebody took away: the job ends with a conflict.
-    let request = BackupRequest::new(v.id, Timestamp::now());
-    let plan = super::world::engine(&w.repository).plan(&request).unwrap();
-    let new = {
-        let mut new = crate::catalog::conformance::new_backup(&v, None, 1);
-        new.record.location = Some(plan.location.clone());
-        new
-    };
+    let mut new = crate::catalog::conformance::new_backup(&v, None, 1);
+    new.job.host = "here".into();
     w.catalog.begin_backup(&new).await.unwrap();
     let taker = job(JobKind::DeleteBackup).on_backup(new.record.id);
     let now = Timestamp::now();
@@ -182,9 +175,36 @@ async fn a_job_that_was_settled_under_its_hands_removes_what_it_stored() {
         .finish_delete(new.record.id, taker.id, None, now)
         .await
         .unwrap();
-    // The dead job's row is still there for what it attached; it must not touch the record that is gone.
-    let recovered = w.service.recover(&w.cx).await;
-    recovered.unwrap();
+    let recovered = w.service.recover(&w.cx).await.unwrap();
+    assert_eq!(recovered.settled.len(), 1, "what it attached is undone");
     w.assert_quiet().await;
     assert!(w.backups().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_job_whose_record_was_taken_from_it_removes_what_it_stored() {
+    let w = World::new().await;
+    let v = w.volume("data", 100_000).await;
+    w.volumes.stall(true);
+    let request = CreateRequest::of("data");
+    let create = w.service.create_backup(&w.caller, request, &w.cx);
+    let take = async {
+        while w.volumes.attached() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let id = w.backups().await[0].id;
+        let to_error = BackupChange {
+            status: Some(BackupStatus::Error),
+            ..BackupChange::default()
+        };
+        let now = Timestamp::now();
+        w.catalog.update_backup(id, &to_error, now).await.unwrap();
+        w.volumes.stall(false);
+    };
+    let (made, ()) = tokio::join!(create, take);
+    assert!(made.unwrap_err().is(ErrorKind::Conflict));
+    assert!(w.repository.objects().is_empty());
+    assert_eq!(w.backups().await[0].status, BackupStatus::Error);
+    assert_eq!(w.status(&v).await, VolumeStatus::Available);
+    w.assert_quiet().await;
 }
