@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use backup_core::{ContainerName, Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 /// A text that never appears in a log or an error: its `Debug` shows only that it is set.
@@ -31,7 +31,7 @@ impl fmt::Debug for Secret {
 }
 
 /// How the server is told what bytes to expect, so that it refuses what was damaged on the way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum ChecksumKind {
@@ -50,7 +50,7 @@ pub enum ChecksumKind {
 }
 
 /// Encryption at rest, by the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Encryption {
@@ -65,10 +65,10 @@ pub enum Encryption {
 }
 
 /// Settings of an S3 repository. All have a default; a bare `type = "s3"` is Amazon's S3 with the credentials of the
-/// environment or of the instance.
+/// environment or of the instance. Written out by serde, it leaves its secrets out.
 // Each is a setting of its own, not a state of one.
 #[allow(clippy::struct_excessive_bools)]
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct S3Config {
@@ -81,10 +81,12 @@ pub struct S3Config {
     /// The access key's ID.
     pub access_key: Option<String>,
     /// The secret key.
+    #[serde(skip_serializing)]
     pub secret_key: Option<Secret>,
     /// A file that holds the secret key and nothing else.
     pub secret_key_file: Option<PathBuf>,
     /// The token that comes with temporary keys.
+    #[serde(skip_serializing)]
     pub session_token: Option<Secret>,
     /// A file that holds that token.
     pub session_token_file: Option<PathBuf>,
@@ -105,6 +107,7 @@ pub struct S3Config {
     /// The key for `sse = "kms"` or `"kms-dsse"`.
     pub sse_kms_key_id: Option<String>,
     /// The key for `sse = "customer"`: 32 bytes in base64.
+    #[serde(skip_serializing)]
     pub sse_customer_key: Option<Secret>,
     /// A file that holds that key.
     pub sse_customer_key_file: Option<PathBuf>,
@@ -160,7 +163,7 @@ impl Default for S3Config {
             connect_timeout: 10,
             timeout: 60,
             min_rate: 256 << 10,
-            retries: 8,
+            retries: 10,
             retry_timeout: 120,
             create_containers: true,
             bulk_delete: true,
@@ -346,11 +349,26 @@ mod tests {
     }
 
     #[test]
+    fn it_is_read_as_one_of_several_types() {
+        #[derive(Debug, Deserialize)]
+        #[serde(tag = "type", rename_all = "lowercase")]
+        enum Repository {
+            S3(Box<S3Config>),
+        }
+        let text =
+            "type = \"s3\"\nbucket = \"b\"\nsse = \"kms\"\nchecksum = \"content-md5\"\nretries = 3";
+        let Repository::S3(config) = toml::from_str(text).unwrap();
+        assert_eq!((config.bucket.as_str(), config.retries), ("b", 3));
+        let error = toml::from_str::<Repository>("type = \"s3\"\nbuckett = \"b\"").unwrap_err();
+        assert!(error.to_string().contains("buckett"), "{error}");
+    }
+
+    #[test]
     fn secrets_are_not_shown() {
         let text = "access_key = \"AK\"\nsecret_key = \"hush1\"\nsession_token = \"hush2\"\n\
                     sse = \"customer\"\nsse_customer_key = \"hush3\"";
         let config: S3Config = toml::from_str(text).unwrap();
-        let shown = format!("{config:?}");
+        let shown = format!("{config:?} {}", toml::to_string(&config).unwrap());
         assert!(!shown.contains("hush"), "{shown}");
         assert!(shown.contains("AK"));
     }

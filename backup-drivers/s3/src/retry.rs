@@ -43,12 +43,22 @@ impl Retry {
         wait.max(asked.unwrap_or_default().min(2 * LONGEST))
     }
 
+    /// For the first word with a server: who mistyped its address should not wait half a minute to be told.
+    pub(crate) fn brief(self) -> Self {
+        Self {
+            tries: self.tries.min(5),
+            ..self
+        }
+    }
+
     pub(crate) fn for_object_store(&self) -> RetryConfig {
         RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: FIRST,
                 max_backoff: LONGEST,
-                base: 3.0,
+                // The next wait lies anywhere between the first and `base` times the last: it doubles on average. With
+                // object_store's own 2 it does not grow, and ten tries can be used up in three seconds.
+                base: 4.0,
             },
             max_retries: self.tries,
             retry_timeout: self.until,
@@ -68,7 +78,8 @@ mod tests {
         assert!(Retry::wait(60, None) <= LONGEST);
         assert!(Retry::wait(0, Some(Duration::from_secs(3))) >= Duration::from_secs(3));
         assert!(Retry::wait(0, Some(Duration::from_secs(9999))) <= 2 * LONGEST);
-        assert!(!retry.again(8, Duration::ZERO));
+        assert!(!retry.again(10, Duration::ZERO));
+        assert!(!retry.brief().again(5, Duration::ZERO));
         assert!(!retry.again(0, Duration::from_mins(2)));
     }
 }

@@ -79,9 +79,12 @@ type Query<'a> = &'a [(&'a str, &'a str)];
 impl Wire {
     /// Whether the bucket is there and may be listed: an answer with a reason, which a HEAD would not give.
     pub(crate) async fn probe(&self, bucket: &str) -> Result<(), Failure> {
-        self.objects(bucket, "", None, None, Some(1))
-            .await
-            .map(|_| ())
+        let brief = Self {
+            retry: self.retry.brief(),
+            ..self.clone()
+        };
+        let page = brief.objects(bucket, "", None, None, Some(1)).await;
+        page.map(|_| ())
     }
 
     /// Makes a bucket. One that we have already is success.
