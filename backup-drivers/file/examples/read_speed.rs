@@ -51,7 +51,7 @@ async fn main() -> Result<()> {
             DirectReads::Always,
         ] {
             for size in [1, 4, 8] {
-                for in_flight in [1, 2, 4] {
+                for in_flight in [1, 2, 4, 8] {
                     prepare(path, cold)?;
                     let (rate, cpu) = measure(path, direct, size * MIB, in_flight).await?;
                     println!(

@@ -22,6 +22,9 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::config::{ChecksumKind, Pace, S3Config};
 
+/// How many times the time-out a request may take for which the server copies bytes of its own.
+const MOVING: u32 = 5;
+
 /// Makes the connections of all buckets of a repository, which share them.
 #[derive(Debug, Clone)]
 pub(crate) struct Transport {
@@ -96,12 +99,19 @@ impl HttpService for Transport {
             .uri()
             .host()
             .is_some_and(|h| h.starts_with("169.254."));
+        let is_copy = request.headers().contains_key("x-amz-copy-source");
+        // A copy and the end of an upload move bytes at the server before it answers.
+        let query = request.uri().query().unwrap_or_default();
+        let moves = is_copy || (request.method() == Method::POST && query.contains("uploadId="));
+        let mut pace = self.pace;
+        if moves {
+            pace.timeout = pace.timeout.saturating_mul(MOVING);
+        }
         let allowed = if metadata {
             Duration::from_secs(2)
         } else {
-            self.pace.allow(sent)
+            pace.allow(sent)
         };
-        let is_copy = request.headers().contains_key("x-amz-copy-source");
         if self.content_md5 && sent > 0 && request.method() == Method::PUT {
             add_content_md5(&mut request)?;
         }
@@ -109,7 +119,7 @@ impl HttpService for Transport {
             return Err(no_answer(allowed));
         };
         let (mut parts, body) = answer?.into_parts();
-        let body = HttpResponseBody::new(PacedBody::new(body, self.pace));
+        let body = HttpResponseBody::new(PacedBody::new(body, pace));
         if !(is_copy && parts.status == StatusCode::OK) {
             return Ok(HttpResponse::from_parts(parts, body));
         }

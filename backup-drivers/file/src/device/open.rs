@@ -4,6 +4,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
 
 use backup_core::error::{Error, ErrorKind, Result};
 use rustix::fs::{OFlags, SeekFrom};
@@ -65,22 +66,24 @@ pub(super) fn open(path: &Path, kind: Kind, writable: bool) -> Result<File> {
         // RAID, swap), and nothing can take it until we are done.
         flags |= OFlags::EXCL;
     }
-    let file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    options
         .read(true)
         .write(writable)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)
-        .map_err(|e| {
-            if e.raw_os_error() == Some(Errno::BUSY.raw_os_error()) {
-                Error::new(ErrorKind::Conflict, OPERATION)
-                    .on(path.display())
-                    .because("the device is held by something else: a mount, LVM, RAID, swap or another program")
-                    .hint("free it first; `lsblk` shows what is on it")
-                    .caused_by(e)
-            } else {
-                Error::io(OPERATION, path.display(), e)
-            }
-        })?;
+        .custom_flags(flags.bits().cast_signed());
+    let file = open_patiently(&options, path).map_err(|e| {
+        if is_busy(&e) {
+            Error::new(ErrorKind::Conflict, OPERATION)
+                .on(path.display())
+                .because(
+                    "the device is held by something else: a mount, LVM, RAID, swap or another program",
+                )
+                .hint("free it first; `lsblk` shows what is on it")
+                .caused_by(e)
+        } else {
+            Error::io(OPERATION, path.display(), e)
+        }
+    })?;
     // Between the two looks the path may have come to mean something else.
     let metadata = file
         .metadata()
@@ -91,6 +94,24 @@ pub(super) fn open(path: &Path, kind: Kind, writable: bool) -> Result<File> {
             .because("it was replaced while it was being opened"));
     }
     Ok(file)
+}
+
+/// Opens; waits up to a second where the device is busy. A device that was just closed stays held for a moment where
+/// another thread is starting a program: the new process has a copy of every descriptor until it runs the program.
+fn open_patiently(options: &OpenOptions, path: &Path) -> io::Result<File> {
+    const TRIES: u32 = 20;
+    const PAUSE: Duration = Duration::from_millis(50);
+    for _ in 0..TRIES {
+        match options.open(path) {
+            Err(e) if is_busy(&e) => std::thread::sleep(PAUSE),
+            other => return other,
+        }
+    }
+    options.open(path)
+}
+
+fn is_busy(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(Errno::BUSY.raw_os_error())
 }
 
 fn refuse_mounted(operation: &'static str, path: &Path, major: u32, minor: u32) -> Result<()> {

@@ -247,3 +247,30 @@ impl RawDevice {
         Ok(extents)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use backup_core::buffer::Buf;
+    use rustix::fs::{Advice, fadvise};
+
+    use super::*;
+
+    #[test]
+    fn a_cold_range_is_read_past_the_cache_and_a_warm_one_from_it() {
+        const LENGTH: u64 = 4 << 20;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 4096].repeat(1024)).unwrap();
+        let raw = RawDevice::open(file.path().to_owned(), &DeviceOptions::read_only()).unwrap();
+        assert!(!raw.is_cold(0, LENGTH), "just written");
+        file.as_file().sync_all().unwrap();
+        fadvise(file.as_file(), 0, None, Advice::DontNeed).unwrap();
+        if raw.direct.is_none() || cached_bytes(&raw.file, 0, LENGTH) != Some(0) {
+            eprintln!("skipped: this filesystem has no direct reads or no cold files");
+            return;
+        }
+        let mut buf = Buf::zeroed(4 << 20);
+        raw.read(0, &mut buf).unwrap();
+        assert!(buf.iter().all(|&b| b == 7));
+        assert_eq!(cached_bytes(&raw.file, 0, LENGTH), Some(0));
+    }
+}

@@ -113,24 +113,30 @@ fn a_block_device_reads_as_what_was_written_and_zeroed() {
 
 #[tokio::test]
 async fn zeroing_a_large_unaligned_range_of_a_block_device_touches_nothing_else() {
-    let Some(device) = LoopDevice::new(150 * MIB, 512) else {
+    let length = 70 * MIB + 512;
+    let Some(device) = LoopDevice::new(length, 512) else {
         return;
     };
-    let bytes = noise(150 << 20, 9);
+    let mut model = noise(70_001, 9).repeat(1049);
+    model.truncate(length as usize);
     let opened = FileDevice::open(&device.path, DeviceOptions::writable())
         .await
         .unwrap();
-    opened.write(0, bytes.clone().into()).await.unwrap();
-    let zeroed = range(1_000_003, 149 * MIB + 77);
+    opened.write(0, model.clone().into()).await.unwrap();
+    let zeroed = range(1_000_003, 69 * MIB + 77);
     opened.write_zeroes(zeroed).await.unwrap();
     opened.flush().await.unwrap();
-    let mut model = bytes;
-    model[1_000_003..(149 << 20) + 77].fill(0);
+    model[1_000_003..(69 << 20) + 77].fill(0);
     assert!(content(&opened).await == model);
     drop(opened);
-    // From the disk, not from our cache.
+    // From the disk, not from a cache; then from the cache.
     run("blockdev", &[Path::new("--flushbufs"), &device.path]);
+    let opened = FileDevice::open(&device.path, DeviceOptions::read_only())
+        .await
+        .unwrap();
+    assert!(content(&opened).await == model);
     assert!(fs::read(&device.path).unwrap() == model);
+    assert!(content(&opened).await == model);
 }
 
 #[tokio::test]

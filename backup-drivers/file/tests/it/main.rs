@@ -14,7 +14,8 @@ mod model;
 mod point_in_time;
 mod volumes;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use backup_core::{BlockDevice, Buf, ByteRange, Extent, ExtentKind};
 
@@ -66,4 +67,13 @@ fn folder_with_reflinks() -> Option<tempfile::TempDir> {
         return None;
     };
     Some(tempfile::tempdir_in(mount).unwrap())
+}
+
+fn folder_has_reflinks(folder: &Path) -> bool {
+    let (a, b) = (folder.join("a"), folder.join("b"));
+    std::fs::write(&a, b"x").unwrap();
+    let cloned = rustix::fs::ioctl_ficlone(File::create(&b).unwrap(), File::open(&a).unwrap());
+    std::fs::remove_file(a).unwrap();
+    std::fs::remove_file(b).unwrap();
+    cloned.is_ok()
 }

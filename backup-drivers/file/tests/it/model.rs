@@ -101,7 +101,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 const LENGTH: u64 = 200_123; // not a multiple of anything
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn a_file_reads_as_what_was_written_zeroed_and_discarded(changes in changes(LENGTH, 30)) {

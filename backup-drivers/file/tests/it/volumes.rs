@@ -1,6 +1,9 @@
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use backup_core::{
     AttachPlan, AttachSource, BackupId, DeviceAttacher, ErrorKind, ExtentKind, SnapshotId,
@@ -8,7 +11,7 @@ use backup_core::{
 };
 use backup_file::FileVolumes;
 
-use crate::{content, noise, range};
+use crate::{content, folder_has_reflinks, noise, range};
 
 const MIB: u64 = 1 << 20;
 
@@ -421,15 +424,6 @@ async fn a_volume_in_use_without_reflinks_is_refused_with_what_to_do_instead() {
     assert_eq!(names_in(&home.path("volumes")).len(), 1);
 }
 
-fn folder_has_reflinks(folder: &Path) -> bool {
-    let (a, b) = (folder.join("a"), folder.join("b"));
-    fs::write(&a, b"x").unwrap();
-    let cloned = rustix::fs::ioctl_ficlone(File::create(&b).unwrap(), File::open(&a).unwrap());
-    fs::remove_file(a).unwrap();
-    fs::remove_file(b).unwrap();
-    cloned.is_ok()
-}
-
 #[tokio::test]
 async fn a_volume_that_is_written_while_it_is_copied_gives_no_snapshot() {
     let home = Home::new();
@@ -437,26 +431,58 @@ async fn a_volume_that_is_written_while_it_is_copied_gives_no_snapshot() {
         eprintln!("skipped: the temporary folder has reflinks");
         return;
     }
-    let volume = home.volume(256 * MIB).await;
+    let volume = home.volume(128 * MIB).await;
     let file = File::options().write(true).open(path_of(&volume)).unwrap();
-    file.write_all_at(&noise(256 << 20, 1), 0).unwrap();
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let stopped = std::sync::Arc::clone(&stop);
+    file.write_all_at(&vec![1; 128 << 20], 0).unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let (began, begin) = std::sync::mpsc::channel();
     let writer = std::thread::spawn(move || {
-        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+        while !stopped.load(Ordering::Relaxed) {
             file.write_all_at(b"x", 0).unwrap();
+            let _ = began.send(());
         }
     });
+    begin.recv().unwrap();
     let made = home
         .volumes
         .create_snapshot(&volume, SnapshotId::generate(), false)
         .await;
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     writer.join().unwrap();
     let e = made.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Conflict);
     assert!(e.to_string().contains("torn"), "{e}");
     assert!(names_in(&home.path("snapshots")).is_empty());
+}
+
+#[tokio::test]
+async fn a_copy_that_is_given_up_leaves_a_whole_snapshot_or_none() {
+    let home = Home::new();
+    let volume = home.volume(96 * MIB).await;
+    let bytes = vec![1; 96 << 20];
+    fs::write(path_of(&volume), &bytes).unwrap();
+    let id = SnapshotId::generate();
+    let copy = home.volumes.create_snapshot(&volume, id, false);
+    let given_up = tokio::time::timeout(Duration::from_millis(5), copy)
+        .await
+        .is_err();
+    // The copy ends by itself soon after.
+    let names = async || {
+        loop {
+            let names = names_in(&home.path("snapshots"));
+            if names.iter().all(|name| name.starts_with("snapshot")) {
+                return names;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let names = tokio::time::timeout(Duration::from_mins(1), names())
+        .await
+        .unwrap();
+    let whole = home.path(&format!("snapshots/snapshot-{id}.img"));
+    assert!(given_up || names.len() == 1);
+    assert!(names.is_empty() || fs::read(whole).unwrap() == bytes);
 }
 
 #[tokio::test]
