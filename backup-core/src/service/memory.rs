@@ -104,7 +104,7 @@ impl DeviceAttacher for MemoryVolumes {
         let device = {
             let mut state = self.state();
             state.attached.insert(plan.backup);
-            let device = match &plan.source {
+            match &plan.source {
                 AttachSource::Volume(v) | AttachSource::Target(v) => state.volume(v.id)?,
                 AttachSource::Snapshot(s) => state
                     .snapshots
@@ -117,8 +117,7 @@ impl DeviceAttacher for MemoryVolumes {
                     state.snapshots.insert(name, copy.clone());
                     copy
                 }
-            };
-            device
+            }
         };
         while self.state().stall {
             tokio::time::sleep(Duration::from_millis(1)).await;
