@@ -40,6 +40,10 @@ impl<'a> Columns<'a> {
         self.take()
     }
 
+    pub(crate) fn borrowed(&mut self) -> Result<&'a str> {
+        self.take()
+    }
+
     pub(crate) fn some_text(&mut self) -> Result<Option<String>> {
         self.take()
     }

@@ -1,5 +1,7 @@
 //! Backups.
 
+mod packed;
+
 use backup_core::catalog::rows::BackupRow;
 use backup_core::catalog::{BackupFilter, ParentQuery, Usage};
 use backup_core::{BackupId, BackupRecord, BackupStatus, Location, Result, Timestamp};
@@ -101,7 +103,7 @@ pub(super) async fn list(
     rows: &mut SqlRows<'_>,
     filter: &BackupFilter,
 ) -> Result<Vec<BackupRecord>> {
-    let mut query = QueryBuilder::<Sqlite>::new(select!("WHERE deleted_at IS NULL"));
+    let mut query = QueryBuilder::<Sqlite>::new(packed::SELECT);
     if let Some(project) = &filter.project {
         query.push(" AND project_id = ").push_bind(project.clone());
     }
@@ -119,7 +121,10 @@ pub(super) async fn list(
     query.push(" ORDER BY created_at DESC, id DESC");
     let (connection, failed) = rows.parts();
     let found = query.build().fetch_all(connection).await.map_err(failed)?;
-    records(&found)
+    found
+        .iter()
+        .map(|row| packed::unpack(Columns::new(row).borrowed()?))
+        .collect()
 }
 
 pub(super) async fn children(rows: &mut SqlRows<'_>, id: BackupId) -> Result<Vec<BackupRecord>> {
