@@ -132,6 +132,9 @@ pub(crate) fn load(home: &Path, sources: &Sources<'_>) -> Result<Settings> {
     read_file(home, sources.file, &mut table)?;
     for (name, value) in sources.environment {
         if let Some(path) = keys::of_variable(name, &repository_names(&table))? {
+            if later(&table, &path) {
+                continue;
+            }
             set_text(&mut table, &path, value, Origin::Variable(name))?;
         }
     }
@@ -181,6 +184,14 @@ fn flatten(
     read: toml::Table,
     origin: Origin<'_>,
 ) -> Result<()> {
+    let mut read = read;
+    if let Some(toml::Value::String(kind)) = read.get("type")
+        && above.starts_with("repository.")
+        && keys::is_later(kind)
+    {
+        // Its settings are its driver's to read, once there is one.
+        read.retain(|name, _| name == "type");
+    }
     for (name, value) in read {
         let path = if above.is_empty() {
             name
@@ -262,6 +273,19 @@ fn absolute(text: &str, origin: Origin<'_>) -> Result<String> {
     path.into_os_string()
         .into_string()
         .map_err(|p| Error::invalid("read a path", format!("{} is not UTF-8", p.display())))
+}
+
+/// Whether `path` is a setting of a repository whose type this build has no driver for.
+fn later(table: &toml::Table, path: &str) -> bool {
+    let mut parts = path.split('.');
+    let (Some("repository"), Some(name)) = (parts.next(), parts.next()) else {
+        return false;
+    };
+    let section = table.get("repository").and_then(|r| r.get(name));
+    section
+        .and_then(|s| s.get("type"))
+        .and_then(toml::Value::as_str)
+        .is_some_and(keys::is_later)
 }
 
 fn repository_names(table: &toml::Table) -> Vec<String> {

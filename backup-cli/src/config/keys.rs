@@ -80,47 +80,24 @@ pub(crate) const KEYS: &[Key] = &[
     key("catalog.url", Kind::Text),
 ];
 
-/// Keys of repository types that this build knows by name only: read, and refused when the repository is opened.
-const LATER: &[&str] = &[
-    "share",
-    "mount_options",
-    "client",
-    "endpoint_url",
-    "access_key",
-    "secret_key",
-    "secret_key_file",
-    "region",
-    "ca_file",
-    "bucket",
-    "auth_url",
-    "auth_version",
-    "username",
-    "password",
-    "password_file",
-    "project_name",
-    "user_domain_name",
-    "project_domain_name",
-    "region_name",
-    "conf",
-    "user",
-    "pool",
-];
+/// Whether this is a repository type that the build knows by name only.
+pub(super) fn is_later(kind: &str) -> bool {
+    TYPES.contains(&kind) && !backup_drivers::in_this_build().contains(&kind)
+}
 
+/// What the name of a secret ends with.
 const SECRETS: &[&str] = &[
     "password",
     "secret_key",
     "access_key",
     "secret",
     "token",
-    "application_credential_secret",
     "customer_key",
 ];
 
 const fn key(name: &'static str, kind: Kind) -> Key {
     Key { name, kind }
 }
-
-static LATER_KEY: Key = key("repository.*", Kind::Text);
 
 impl Key {
     fn matches(&self, path: &str) -> bool {
@@ -189,12 +166,6 @@ pub(crate) fn find(path: &str) -> Result<&'static Key> {
     if let Some(key) = KEYS.iter().find(|k| k.matches(path)) {
         return Ok(key);
     }
-    let parts: Vec<_> = path.split('.').collect();
-    if let ["repository", _, name] = parts[..]
-        && LATER.contains(&name)
-    {
-        return Ok(&LATER_KEY);
-    }
     Err(unknown(path))
 }
 
@@ -250,7 +221,7 @@ fn edits(a: &str, b: &str) -> usize {
 /// Whether the value of this key must not stand on a command line.
 pub(crate) fn is_secret(path: &str) -> bool {
     let name = path.rsplit('.').next().unwrap_or(path).trim();
-    SECRETS.contains(&name)
+    SECRETS.iter().any(|end| name.ends_with(end))
 }
 
 /// The environment variable of a key.
@@ -283,8 +254,7 @@ pub(crate) fn of_variable(name: &str, repositories: &[String]) -> Result<Option<
     if let Some(rest) = rest.strip_prefix("REPOSITORY_") {
         let known = KEYS
             .iter()
-            .filter_map(|k| k.name.strip_prefix("repository.*."))
-            .chain(LATER.iter().copied());
+            .filter_map(|k| k.name.strip_prefix("repository.*."));
         // The longest key that fits: a name may hold an underscore too.
         let fit = known
             .filter_map(|key| {
@@ -301,6 +271,14 @@ pub(crate) fn of_variable(name: &str, repositories: &[String]) -> Result<Option<
                 .cloned()
                 .unwrap_or_else(|| repository.to_ascii_lowercase());
             return Ok(Some(format!("repository.{named}.{key}")));
+        }
+        // A variable of one whose driver is to come.
+        let later = repositories
+            .iter()
+            .find(|r| rest.starts_with(&format!("{}_", r.to_ascii_uppercase().replace('-', "_"))));
+        if let Some(repository) = later {
+            let key = rest[repository.len() + 1..].to_ascii_lowercase();
+            return Ok(Some(format!("repository.{repository}.{key}")));
         }
     }
     let guess = rest.to_ascii_lowercase().replacen('_', ".", 1);

@@ -153,9 +153,10 @@ fn a_path_of_the_file_is_relative_to_the_file() {
 
 #[test]
 fn types_that_come_later_are_read() {
-    let file = "[repository.s]\ntype = \"s3\"\nendpoint_url = \"http://x\"\nsecret_key = \"k\"";
-    let settings = load_with(file, &[], &[]).unwrap();
-    assert_eq!(settings.repositories["s"].kind(), "s3");
+    let file = "[repository.s]\ntype = \"swift\"\nauth_url = \"http://x\"\nretries = 4\n";
+    let variable = ("ASHLAR_REPOSITORY_S_PASSWORD", "k");
+    let settings = load_with(file, &[variable], &[]).unwrap();
+    assert_eq!(settings.repositories["s"].kind(), "swift");
 }
 
 #[test]
