@@ -99,6 +99,17 @@ fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
     result
 }
 
+/// Says what a cancel left, where the service does not.
+fn cancelled(hint: &'static str) -> impl Fn(Error) -> Error {
+    move |e| {
+        if e.is(ErrorKind::Cancelled) && e.hint_text().is_none() {
+            e.hint(hint)
+        } else {
+            e
+        }
+    }
+}
+
 /// `--property` as a map; the last of a key counts.
 fn properties(given: Vec<Property>) -> BTreeMap<String, String> {
     given.into_iter().map(|p| (p.key, p.value)).collect()

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use backup_core::{Error, ErrorKind};
+use backup_core::Error;
 
 /// The result of a command and of its steps.
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -70,11 +70,7 @@ impl From<Failure> for ExitCode {
 
 /// Says `error: what failed, on what: why`, and `hint: what to do`.
 pub(crate) fn tell_error(error: &Error) {
-    let default = match error.kind() {
-        ErrorKind::Cancelled => Some("nothing of it was kept; run it again when you like"),
-        _ => None,
-    };
-    tell(&error.to_string(), error.hint_text().or(default));
+    tell(&error.to_string(), error.hint_text());
 }
 
 fn tell(message: &str, hint: Option<&str>) {

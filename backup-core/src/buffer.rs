@@ -13,59 +13,53 @@ use bytes::Bytes;
 /// Alignment of every buffer, in bytes: enough for direct I/O on any device of today.
 pub const ALIGNMENT: usize = 4096;
 
-/// Keeps buffers for reuse, up to a number of bytes. Cheap to clone: clones share it.
+/// Lengths are rounded up to multiples of this where they are larger, so that a buffer fits more uses.
+const CLASS: usize = 256 << 10;
+
+/// Keeps buffers for reuse. What it keeps and what is in use are together at most its limit, unless more than that is
+/// in use. Cheap to clone: clones share it.
 #[derive(Clone)]
 pub struct BufferPool {
     shared: Arc<Shared>,
 }
 
 struct Shared {
-    limit: u64, // bytes kept at most
-    free: Mutex<Free>,
+    limit: u64, // bytes
+    state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct Free {
-    bytes: u64,
-    buffers: Vec<Vec<u8>>,
+struct State {
+    used: u64, // bytes in use
+    kept: u64, // bytes of `free`
+    free: Vec<Vec<u8>>,
 }
 
 impl BufferPool {
-    /// A pool that keeps at most `limit` bytes of unused buffers.
+    /// A pool that keeps unused buffers while all buffers are no more than `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self {
             shared: Arc::new(Shared {
                 limit,
-                free: Mutex::default(),
+                state: Mutex::default(),
             }),
         }
     }
 
     /// A buffer of `length` bytes. Its content is arbitrary (an earlier use's): the taker fills it.
     pub fn take(&self, length: usize) -> Buf {
-        let needed = length.next_multiple_of(ALIGNMENT) + ALIGNMENT;
-        let reused = {
-            let mut free = self
-                .shared
-                .free
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            // The best fit that does not waste more than it serves.
-            let best = free
-                .buffers
-                .iter()
-                .enumerate()
-                .filter(|(_, b)| b.len() >= needed && b.len() / 2 <= needed)
-                .min_by_key(|(_, b)| b.len())
-                .map(|(i, _)| i);
-            best.map(|i| {
-                let b = free.buffers.swap_remove(i);
-                free.bytes -= b.len() as u64;
-                b
-            })
-        };
+        let class = if length > CLASS { CLASS } else { ALIGNMENT };
+        let needed = length.next_multiple_of(class) + ALIGNMENT;
+        let reused = self.shared.lock().reuse(needed, self.shared.limit);
         let storage = reused.unwrap_or_else(|| vec![0; needed]);
         Buf::over(storage, length, Some(Arc::clone(&self.shared)))
+    }
+
+    /// A copy of `bytes` in a buffer of its own.
+    pub fn copy(&self, bytes: &[u8]) -> Buf {
+        let mut buffer = self.take(bytes.len());
+        buffer.copy_from_slice(bytes);
+        buffer
     }
 }
 
@@ -77,12 +71,45 @@ impl fmt::Debug for BufferPool {
     }
 }
 
+impl State {
+    /// The best fit that does not waste more than it serves; where there is none, makes room for a new one. Counts
+    /// either as used.
+    fn reuse(&mut self, needed: usize, limit: u64) -> Option<Vec<u8>> {
+        let best = self
+            .free
+            .iter()
+            .enumerate()
+            .filter(|(_, b)| b.len() >= needed && b.len() / 2 <= needed)
+            .min_by_key(|(_, b)| b.len())
+            .map(|(i, _)| i);
+        if let Some(i) = best {
+            let storage = self.free.swap_remove(i);
+            self.kept -= storage.len() as u64;
+            self.used += storage.len() as u64;
+            return Some(storage);
+        }
+        self.used += needed as u64;
+        while self.used + self.kept > limit {
+            let Some(storage) = self.free.pop() else {
+                break;
+            };
+            self.kept -= storage.len() as u64;
+        }
+        None
+    }
+}
+
 impl Shared {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn give_back(&self, storage: Vec<u8>) {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        if free.bytes + storage.len() as u64 <= self.limit {
-            free.bytes += storage.len() as u64;
-            free.buffers.push(storage);
+        let mut state = self.lock();
+        state.used = state.used.saturating_sub(storage.len() as u64);
+        if state.used + state.kept + storage.len() as u64 <= self.limit {
+            state.kept += storage.len() as u64;
+            state.free.push(storage);
         }
     }
 }
@@ -185,6 +212,7 @@ mod tests {
     fn a_pool_keeps_no_more_than_its_limit() {
         let pool = BufferPool::new(20_000);
         drop((pool.take(10_000), pool.take(10_000)));
-        assert!(pool.shared.free.lock().unwrap().bytes <= 20_000);
+        assert!(pool.shared.lock().kept <= 20_000);
+        assert_eq!(pool.shared.lock().used, 0);
     }
 }

@@ -29,6 +29,8 @@ pub use model::{
     RestoreEnd, RestoreStart, SnapshotFilter, Usage, VolumeChange, VolumeEnd, VolumeFilter,
 };
 pub use rows::{RowStore, Rows, Transaction};
+#[cfg(feature = "service")]
+pub(crate) use steps::label;
 
 use crate::error::Result;
 use crate::id::{BackupId, JobId, SnapshotId, VolumeId};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backup_core::service::CreateRequest;
 use serde_json::json;
 
-use super::properties;
+use super::{cancelled, properties};
 use crate::args::BackupCreate;
 use crate::config::print_size;
 use crate::failure::Result;
@@ -28,7 +28,9 @@ pub(super) async fn run(home: &Home, args: BackupCreate, output: &Output) -> Res
         .create_backup(&home.caller, request, &home.job(&bar))
         .await;
     bar.clear();
-    let created = result?;
+    let created = result.map_err(cancelled(
+        "what it stored is removed; `volume backup delete` takes its record away",
+    ))?;
     let (backup, outcome) = (&created.backup, &created.outcome);
     bar.finish("backed up", outcome.volume_length);
     home.messages.summary(format_args!(

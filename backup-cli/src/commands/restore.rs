@@ -6,6 +6,7 @@ use backup_core::service::{RestoreRequest, RestoreTarget};
 use backup_core::{ByteRange, Check, Problem, Report, RestoreOptions};
 use serde_json::{Value, json};
 
+use super::cancelled;
 use crate::args::{CheckWord, Format, Restore};
 use crate::failure::{Failure, Result, line};
 use crate::home::Home;
@@ -34,7 +35,9 @@ pub(super) async fn run(home: &Home, args: Restore, output: &Output) -> Result<(
         .restore_backup(&home.caller, request, &home.job(&bar))
         .await;
     bar.clear();
-    let restored = result?;
+    let restored = result.map_err(cancelled(
+        "the volume's content is undefined: delete it, or restore again after `volume set --state available`",
+    ))?;
     bar.finish("restored", restored.report.volume_length);
     output.record(&[
         ("backup_id", json!(restored.backup.id.to_string())),

@@ -6,13 +6,17 @@ use std::time::{Duration, Instant};
 use crate::ashlar::{Home, ran};
 
 /// Long enough for bzip2, the slowest codec, to be stopped in the middle.
-const LENGTH: usize = 96 << 20;
+const LENGTH: usize = 128 << 20;
 
 /// A home whose volume is being backed up slowly.
 fn backing_up(home: &Home) -> Child {
-    // Incompressible data keep every codec busy.
+    // Half a byte of noise in each byte: too good to be stored as it is, and slow to compress.
     let path = home.dir.path().join("v.img");
-    std::fs::write(&path, crate::ashlar::noise(LENGTH, 4)).unwrap();
+    let bytes: Vec<u8> = crate::ashlar::noise(LENGTH, 4)
+        .iter()
+        .map(|b| b'a' + b % 16)
+        .collect();
+    std::fs::write(&path, bytes).unwrap();
     home.good(&["volume", "create", "--file", path.to_str().unwrap(), "v"]);
     let options = [
         "-o",
@@ -76,6 +80,21 @@ fn the_first_ctrl_c_cancels_cleanly() {
     );
     assert_eq!(status_of(&home, &["volume", "show", "v"]), "available");
     home.good(&["volume", "backup", "delete", "b"]);
+}
+
+#[test]
+fn the_second_ctrl_c_quits_at_once_and_the_next_command_settles() {
+    let home = Home::new();
+    let child = backing_up(&home);
+    signal(&child, "-INT");
+    signal(&child, "-INT");
+    let ran = ran(child.wait_with_output().unwrap());
+    // Two signals that come as one leave it at the clean cancel.
+    assert!(ran.status == 130 || ran.status == 1, "{ran:?}");
+    let next = home.run(&["-f", "json", "volume", "backup", "show", "b"]);
+    assert!(next.out.contains("\"error\""), "{next:?}");
+    home.good(&["volume", "backup", "delete", "b"]);
+    assert!(home.stored().is_empty(), "{:?}", home.stored());
 }
 
 #[test]

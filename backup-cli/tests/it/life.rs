@@ -146,7 +146,7 @@ fn a_volume_in_use_is_refused_without_force() {
     home.good(&["volume", "set", "--state", "in-use", "v"]);
     assert!(
         home.bad(&["volume", "backup", "create", "v"])
-            .contains("in-use")
+            .contains("--force")
     );
 }
 

@@ -1,6 +1,12 @@
 //! One test body that every catalogue must pass. Feature `testing`.
 //!
 //! It panics at the first promise that does not hold.
+#![allow(
+    clippy::unwrap_used,
+    clippy::field_reassign_with_default,
+    clippy::missing_panics_doc,
+    reason = "a test body: a panic is its answer"
+)]
 
 mod backups;
 mod chains;

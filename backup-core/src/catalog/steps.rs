@@ -38,7 +38,7 @@ fn lost(operation: &'static str, target: impl fmt::Display, job: JobId) -> Error
 }
 
 /// A thing by name and ID, for messages.
-pub(super) fn label(name: Option<&str>, id: impl fmt::Display) -> String {
+pub(crate) fn label(name: Option<&str>, id: impl fmt::Display) -> String {
     match name {
         Some(name) => format!("{name} ({id})"),
         None => id.to_string(),

@@ -10,12 +10,17 @@
 //! Nothing here waits for a thing that waits for it: a unit takes all of the memory that it may need before it is
 //! read, and holds it until its objects are stored.
 
+mod commit;
+mod order;
+mod schedule;
+mod stages;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::task::JoinSet;
 
+use self::stages::{Compared, Pending, ReadUnit, Stored};
 use super::ChunkedBackup;
 use super::hash_index::HashIndex;
 use super::layer_index::LayerIndex;
@@ -23,17 +28,13 @@ use super::spool::Spool;
 use super::writer::{Appearance, ObjectWriter};
 use crate::attach::Attachment;
 use crate::backup::{BackupPlan, Layer, Outcome};
-use crate::buffer::Buf;
-use crate::compress::Algorithm;
-use crate::diff::{BlockHash, BlockState, JoinRules, Piece, PieceKind, pieces};
+use crate::device::ChangePoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::hash_list::{self, HashListHead};
-use crate::format::metadata::{self, AshlarKey, Metadata, ObjectEntry};
-use crate::id::ObjectKey;
-use crate::job::{JobContext, MemoryPermit, Phase, Progress};
+use crate::format::metadata::ObjectEntry;
+use crate::job::{CancelToken, JobContext, Phase, Progress};
 use crate::pipeline::{Unit, UnitKind, UnitPlanner};
 use crate::range::ByteRange;
-use crate::repository::{PutMode, Repository};
 
 /// Reads in flight at once: enough to keep a disk busy, and to have chunks at hand for the CPUs.
 const READS: usize = 4;
@@ -64,7 +65,7 @@ pub(super) async fn create(
     };
     if result.is_err() {
         // A job that was cancelled must still be able to clean up.
-        let cleaning = cx.clone().with_cancel(crate::job::CancelToken::new());
+        let cleaning = cx.clone().with_cancel(CancelToken::new());
         if let Err(e) = super::delete::delete(&engine.repository, &plan.location, &cleaning).await {
             cx.observer().warning(&format!(
                 "objects of the failed backup could not be removed and stay until it is deleted: {e}"
@@ -73,64 +74,6 @@ pub(super) async fn create(
     }
     result
 }
-
-/// A unit's bytes with the memory that they are accounted under; both go when the last slice does.
-struct Accounted {
-    buffer: Buf,
-    _permit: MemoryPermit,
-}
-
-impl AsRef<[u8]> for Accounted {
-    fn as_ref(&self) -> &[u8] {
-        &self.buffer
-    }
-}
-
-/// A unit that was read.
-struct ReadUnit {
-    unit: u64,
-    range: ByteRange,
-    bytes: Bytes,
-    output: MemoryPermit, // for the compressed form
-}
-
-/// A unit that is hashed and compared.
-struct Compared {
-    range: ByteRange,
-    hashes: Hashes,
-    pieces: Vec<Piece>,
-    bytes: Option<(Bytes, MemoryPermit)>,
-}
-
-enum Hashes {
-    Each(Vec<BlockHash>),
-    Zeroes,
-}
-
-/// An object with a number, on its way to the repository.
-struct Pending {
-    number: u64,
-    range: ByteRange,
-    content: Content,
-}
-
-enum Content {
-    Zeroes,
-    Data {
-        bytes: Bytes,
-        output: Option<MemoryPermit>,
-        md5: [u8; 16],
-    },
-}
-
-/// An object ready to be stored.
-struct Stored {
-    range: ByteRange,
-    entry: ObjectEntry,
-    bytes: Bytes,
-    _permit: Option<MemoryPermit>,
-}
-
 enum Done {
     Read(Result<ReadUnit>),
     Compared(u64, Result<Compared>),
@@ -146,7 +89,7 @@ struct Creation<'a> {
     source: &'a Attachment,
     units: UnitPlanner,
     parent: Option<(Layer, Arc<HashIndex>)>,
-    change_point: Option<crate::device::ChangePoint>,
+    change_point: Option<ChangePoint>,
     length: u64,
 
     tasks: JoinSet<Done>,
@@ -365,181 +308,6 @@ impl<'a> Creation<'a> {
         Ok(())
     }
 
-    fn start_read(&mut self, unit: u64, range: ByteRange, mut permit: MemoryPermit) {
-        let device = Arc::clone(&self.source.device);
-        let buffers = self.cx.buffers().clone();
-        self.reading += 1;
-        self.tasks.spawn(async move {
-            let read = async {
-                let length = usize::try_from(range.len())
-                    .map_err(|_| Error::internal("read volume", "unit too long for memory"))?;
-                let (buffer, result) = device.read(range.start(), buffers.take(length)).await;
-                result?;
-                let input = permit
-                    .split(range.len())
-                    .ok_or_else(|| Error::internal("read volume", "memory was not acquired"))?;
-                Ok(ReadUnit {
-                    unit,
-                    range,
-                    bytes: Bytes::from_owner(Accounted {
-                        buffer,
-                        _permit: input,
-                    }),
-                    output: permit,
-                })
-            };
-            Done::Read(read.await)
-        });
-    }
-
-    /// The parent's hashes for `range`.
-    fn parent_hashes(&self, range: ByteRange) -> Result<Option<Vec<BlockHash>>> {
-        let block = self.engine.config.block_size;
-        self.parent
-            .as_ref()
-            .map(|(_, index)| index.hashes(range.start() / block, range.len().div_ceil(block)))
-            .transpose()
-    }
-
-    /// Compares a unit that need not be read.
-    fn compare_unread(&self, unit: Unit) -> Result<Compared> {
-        let block = self.engine.config.block_size;
-        let range = unit.range;
-        let parent = self.parent_hashes(range)?;
-        if unit.kind == UnitKind::Unchanged {
-            let hashes = parent
-                .filter(|p| p.len() as u64 == range.len().div_ceil(block))
-                .ok_or_else(|| {
-                    Error::internal(
-                        "compare",
-                        format!("bytes {range} are told as unchanged and the parent has no hashes of them"),
-                    )
-                })?;
-            return Ok(Compared {
-                range,
-                hashes: Hashes::Each(hashes),
-                pieces: Vec::new(),
-                bytes: None,
-            });
-        }
-        let pieces = match parent {
-            None => vec![Piece {
-                range,
-                kind: PieceKind::Zero,
-            }],
-            Some(parent) => {
-                let states = zero_states(&self.engine.hasher, range, block, &parent);
-                pieces(range, block, &states, self.engine.config.join)
-            }
-        };
-        Ok(Compared {
-            range,
-            hashes: Hashes::Zeroes,
-            pieces,
-            bytes: None,
-        })
-    }
-
-    /// Starts CPU work and puts, the later stages first, since they give memory back.
-    fn schedule(&mut self) {
-        while self.putting
-            < self
-                .cx
-                .requests()
-                .min(self.engine.repository.limits().requests)
-        {
-            let Some(stored) = self.to_put.pop_front() else {
-                break;
-            };
-            self.start_put(stored);
-        }
-        let threads = self.cx.cpu().threads();
-        let lanes = md5_lanes::lanes().min(8);
-        // One task more than threads, so that none waits for this loop.
-        while self.computing <= threads && self.to_put.len() < BACKLOG {
-            if let Some(pending) = self.to_compress.pop_front() {
-                self.start_compress(pending);
-            } else if self.to_sum.len() >= lanes
-                || (self.to_compare.is_empty() && self.may_sum_few())
-            {
-                let count = self.to_sum.len().min(2 * lanes);
-                let batch: Vec<_> = self.to_sum.drain(..count).collect();
-                self.start_sum(batch);
-            } else if let Some(read) = self.to_compare.pop_front() {
-                self.start_compare(read);
-            } else {
-                break;
-            }
-        }
-    }
-
-    /// Whether a batch of few objects is better than waiting for more: a CPU would be idle.
-    fn may_sum_few(&self) -> bool {
-        !self.to_sum.is_empty() && self.computing < self.cx.cpu().threads()
-    }
-
-    fn start_compare(&mut self, read: ReadUnit) {
-        let hasher = self.engine.hasher.clone();
-        let cancel = self.cx.cancel().clone();
-        let join = self.engine.config.join;
-        let parent = self.parent_hashes(read.range);
-        let number = read.unit;
-        self.compute(move || {
-            Done::Compared(
-                number,
-                parent.and_then(|p| compare(&hasher, read, p.as_deref(), join, &cancel)),
-            )
-        });
-    }
-
-    fn start_sum(&mut self, batch: Vec<Pending>) {
-        let cancel = self.cx.cancel().clone();
-        self.compute(move || Done::Summed(sum(batch, &cancel)));
-    }
-
-    fn start_compress(&mut self, pending: Pending) {
-        let config = Arc::clone(&self.engine.config);
-        let zeroes = Arc::clone(&self.engine.zeroes);
-        let cx = self.cx.clone();
-        let name = self.plan.location.prefix.data_object(pending.number);
-        self.compute(move || {
-            let number = pending.number;
-            let stored = match pending.content {
-                Content::Zeroes => store_zeroes(&zeroes, name, pending.range),
-                Content::Data { bytes, output, md5 } => compress(
-                    &*config.compressor,
-                    name,
-                    pending.range,
-                    &bytes,
-                    output,
-                    md5,
-                    &cx,
-                ),
-            };
-            Done::Compressed(stored.map(|stored| (number, stored)))
-        });
-    }
-
-    fn compute(&mut self, work: impl FnOnce() -> Done + Send + 'static) {
-        self.computing += 1;
-        let result = self.cx.cpu().run(work);
-        self.tasks
-            .spawn(async move { result.await.unwrap_or_else(|e| Done::Put(Err(e))) });
-    }
-
-    fn start_put(&mut self, stored: Stored) {
-        self.putting += 1;
-        let repository = Arc::clone(&self.engine.repository);
-        let key = ObjectKey::new(&self.plan.location.container, stored.entry.name.clone());
-        self.tasks.spawn(async move {
-            let put = async {
-                store(&*repository, &key?, stored.bytes.clone()).await?;
-                Ok(stored.range)
-            };
-            Done::Put(put.await)
-        });
-    }
-
     /// Takes a task's result on to the next stage.
     async fn take(&mut self, done: Done) -> Result<()> {
         match done {
@@ -581,197 +349,6 @@ impl<'a> Creation<'a> {
         self.progress.done = (self.progress.done + bytes).min(self.length);
         self.cx.observer().progress(&self.progress);
     }
-
-    /// Takes units in the order of the volume: writes their hashes, numbers their objects.
-    async fn drain_compared(&mut self) -> Result<()> {
-        while let Some(compared) = self.compared.remove(&self.next_compared) {
-            self.next_compared += 1;
-            self.write_hashes(&compared).await?;
-            let covered: u64 = compared.pieces.iter().map(|p| p.range.len()).sum();
-            self.outcome.covered_bytes += covered;
-            self.advance(compared.range.len() - covered);
-            let mut bytes = compared.bytes;
-            for piece in compared.pieces {
-                match (piece.kind, &mut bytes) {
-                    (PieceKind::Zero, _) => self.add_zeroes(piece.range),
-                    (PieceKind::Data, Some((unit, output))) => {
-                        self.end_zeroes();
-                        let from = usize::try_from(piece.range.start() - compared.range.start());
-                        let length = usize::try_from(piece.range.len());
-                        let (Ok(from), Ok(length)) = (from, length) else {
-                            return Err(Error::internal("cut piece", "too long for memory"));
-                        };
-                        self.objects += 1;
-                        self.to_sum.push_back(Pending {
-                            number: self.objects,
-                            range: piece.range,
-                            content: Content::Data {
-                                bytes: unit.slice(from..from + length),
-                                output: output.split(piece.range.len()),
-                                md5: [0; 16],
-                            },
-                        });
-                    }
-                    (PieceKind::Data, None) => {
-                        return Err(Error::internal(
-                            "cut piece",
-                            "data of a unit that was not read",
-                        ));
-                    }
-                }
-            }
-        }
-        if self.units_ended && self.next_compared == self.units_planned {
-            self.end_zeroes();
-        }
-        Ok(())
-    }
-
-    async fn write_hashes(&mut self, compared: &Compared) -> Result<()> {
-        match &compared.hashes {
-            Hashes::Each(hashes) => {
-                hash_list::write_hashes(self.hash_list.buffer(), !self.any_hash, hashes);
-                self.any_hash = true;
-                self.hash_list.flush_parts().await
-            }
-            Hashes::Zeroes => {
-                let hasher = &self.engine.hasher;
-                let whole = hasher.zeroes(hasher.block_size());
-                for part in compared.range.pieces(self.engine.config.block_size) {
-                    let hash = match usize::try_from(part.len()) {
-                        Ok(n) if n != hasher.block_size() => hasher.zeroes(n),
-                        _ => whole,
-                    };
-                    hash_list::write_hash(self.hash_list.buffer(), !self.any_hash, &hash);
-                    self.any_hash = true;
-                    self.hash_list.flush_parts().await?;
-                }
-                Ok(())
-            }
-        }
-    }
-
-    /// Goes on with a run of zeroes, or begins one; a run that is long enough becomes an object.
-    fn add_zeroes(&mut self, range: ByteRange) {
-        let joined = match self.zeroes {
-            Some(run) if run.end() == range.start() => ByteRange::new(run.start(), range.end()),
-            _ => None,
-        };
-        if joined.is_none() {
-            self.end_zeroes();
-        }
-        let mut run = joined.unwrap_or(range);
-        while run.len() >= self.engine.config.zero_object {
-            let (head, tail) = run.split_at(run.start() + self.engine.config.zero_object);
-            self.push_zeroes(head);
-            run = tail;
-        }
-        self.zeroes = (!run.is_empty()).then_some(run);
-    }
-
-    fn end_zeroes(&mut self) {
-        if let Some(run) = self.zeroes.take() {
-            self.push_zeroes(run);
-        }
-    }
-
-    fn push_zeroes(&mut self, range: ByteRange) {
-        self.objects += 1;
-        self.to_compress.push_back(Pending {
-            number: self.objects,
-            range,
-            content: Content::Zeroes,
-        });
-    }
-
-    fn write_entries(&mut self) -> Result<()> {
-        let mut text = Vec::new();
-        while let Some(entry) = self.entries.remove(&(self.entries_written + 1)) {
-            metadata::write_entry(&mut text, self.entries_written == 0, &entry);
-            self.entries_written += 1;
-        }
-        self.spool.append(&text)
-    }
-
-    /// Completes the hash list, makes everything durable, then writes the metadata: the commit point.
-    async fn commit(&mut self) -> Result<Outcome> {
-        if self.entries_written != self.objects || self.next_compared != self.units_planned {
-            return Err(Error::internal("back up", "not all objects were stored"));
-        }
-        let repository = &self.engine.repository;
-        hash_list::write_tail(self.hash_list.buffer(), &self.hash_head, self.any_hash);
-        let sha256 = self.hash_list.complete().await?;
-        self.progress.phase = Phase::Sync;
-        self.cx.observer().progress(&self.progress);
-        repository.barrier(&self.plan.location.container).await?;
-        // The last moment at which a cancel leaves nothing behind.
-        self.cx.cancel().check("back up")?;
-
-        self.outcome.object_count = self.objects;
-        self.outcome.change_point.clone_from(&self.change_point);
-        let metadata = self.metadata(sha256);
-        let mut writer = ObjectWriter::new(
-            Arc::clone(repository),
-            self.plan.location.metadata(),
-            Appearance::Atomic,
-        );
-        let written = async {
-            metadata::write_head(writer.buffer(), &metadata);
-            let mut at = 0;
-            while at < self.spool.len() {
-                let n = (self.spool.len() - at).min(1 << 20);
-                let mut part = vec![0; usize::try_from(n).unwrap_or(0)];
-                self.spool.read(at, &mut part)?;
-                writer.buffer().extend_from_slice(&part);
-                writer.flush_parts().await?;
-                at += n;
-            }
-            metadata::write_tail(writer.buffer(), &metadata, self.objects > 0);
-            writer.complete().await
-        }
-        .await;
-        if let Err(e) = written {
-            if let Err(abort) = writer.abort().await {
-                self.cx.observer().warning(&format!(
-                    "an unfinished upload could not be removed: {abort}"
-                ));
-            }
-            return Err(e);
-        }
-        self.outcome.index_bytes = self.hash_list.sent() + writer.sent();
-        self.progress.done = self.length;
-        self.cx.observer().progress(&self.progress);
-        Ok(self.outcome.clone())
-    }
-
-    fn metadata(&self, hash_list_sha256: [u8; 32]) -> Metadata {
-        let plan = self.plan;
-        let mut ashlar = AshlarKey::new();
-        ashlar.volume_length = Some(self.length);
-        ashlar.block_size = Some(self.engine.config.block_size);
-        ashlar.snapshot_id = plan.snapshot_id;
-        ashlar.data_timestamp = Some(plan.data_timestamp);
-        ashlar.project_id = Some(plan.project_id.clone());
-        ashlar.user_id = Some(plan.user_id.clone());
-        ashlar.encryption_key_id.clone_from(&plan.encryption_key_id);
-        ashlar.container = Some(plan.location.container.clone());
-        ashlar.prefix = Some(plan.location.prefix.clone());
-        ashlar.change_point.clone_from(&self.change_point);
-        ashlar.hash_list_sha256 = Some(hash_list_sha256);
-        ashlar.object_count = Some(self.objects);
-        ashlar.stored_bytes = Some(self.outcome.stored_bytes);
-        ashlar.properties = plan.properties.clone();
-        Metadata {
-            backup_id: plan.id,
-            volume_id: plan.volume_id,
-            backup_name: plan.name.clone(),
-            backup_description: plan.description.clone(),
-            created_at: Some(plan.created_at),
-            parent_id: self.parent.as_ref().map(|(layer, _)| layer.id),
-            volume_meta: plan.volume_metadata.clone(),
-            ashlar: Some(ashlar),
-        }
-    }
 }
 
 /// Reads what an incremental needs of its parent.
@@ -779,7 +356,7 @@ async fn load_parent(
     engine: &ChunkedBackup,
     parent: &Layer,
     cx: &JobContext,
-) -> Result<(HashIndex, Option<crate::device::ChangePoint>)> {
+) -> Result<(HashIndex, Option<ChangePoint>)> {
     const HINT: &str = "make a full backup";
     let metadata = LayerIndex::load_metadata(&engine.repository, parent, cx)
         .await
@@ -810,176 +387,4 @@ async fn load_parent(
             .hint("make a full backup, or set hash_block_size back"));
     }
     Ok((index, since))
-}
-
-/// States of the blocks of a range of zeroes.
-fn zero_states(
-    hasher: &crate::diff::BlockHasher,
-    range: ByteRange,
-    block: u64,
-    parent: &[BlockHash],
-) -> Vec<BlockState> {
-    let whole = hasher.zeroes(hasher.block_size());
-    range
-        .pieces(block)
-        .enumerate()
-        .map(|(i, part)| {
-            let hash = match usize::try_from(part.len()) {
-                Ok(n) if n != hasher.block_size() => hasher.zeroes(n),
-                _ => whole,
-            };
-            if parent.get(i) == Some(&hash) {
-                BlockState::Same
-            } else {
-                BlockState::Zero
-            }
-        })
-        .collect()
-}
-
-/// CPU stage: hashes a unit's blocks and compares them with the parent's.
-fn compare(
-    hasher: &crate::diff::BlockHasher,
-    read: ReadUnit,
-    parent: Option<&[BlockHash]>,
-    join: JoinRules,
-    cancel: &crate::job::CancelToken,
-) -> Result<Compared> {
-    let blocks = hasher.blocks(&read.bytes, cancel)?;
-    let states: Vec<_> = blocks
-        .iter()
-        .enumerate()
-        .map(|(i, (hash, zero))| match parent.and_then(|p| p.get(i)) {
-            Some(old) if old == hash => BlockState::Same,
-            _ if *zero => BlockState::Zero,
-            _ => BlockState::Data,
-        })
-        .collect();
-    let pieces = pieces(read.range, hasher.block_size() as u64, &states, join);
-    let keep = pieces.iter().any(|p| p.kind == PieceKind::Data);
-    Ok(Compared {
-        range: read.range,
-        hashes: Hashes::Each(blocks.into_iter().map(|(hash, _)| hash).collect()),
-        pieces,
-        bytes: keep.then_some((read.bytes, read.output)),
-    })
-}
-
-/// CPU stage: MD5 of several objects side by side.
-fn sum(mut batch: Vec<Pending>, cancel: &crate::job::CancelToken) -> Result<Vec<Pending>> {
-    let messages: Vec<&[u8]> = batch
-        .iter()
-        .map(|p| match &p.content {
-            Content::Data { bytes, .. } => &bytes[..],
-            Content::Zeroes => &[],
-        })
-        .collect();
-    let digests = md5_lanes::md5_many_while(&messages, &|| !cancel.is_cancelled())
-        .ok_or_else(|| Error::cancelled("back up"))?;
-    for (pending, digest) in batch.iter_mut().zip(digests) {
-        if let Content::Data { md5, .. } = &mut pending.content {
-            *md5 = digest;
-        }
-    }
-    Ok(batch)
-}
-
-fn entry(
-    name: String,
-    range: ByteRange,
-    md5: [u8; 16],
-    compression: Algorithm,
-    stored: usize,
-) -> ObjectEntry {
-    ObjectEntry {
-        name,
-        offset: range.start(),
-        length: range.len(),
-        md5: Some(md5),
-        compression,
-        stored_length: Some(stored as u64),
-        zero: false,
-    }
-}
-
-/// CPU stage: an object of zeroes.
-fn store_zeroes(
-    zeroes: &crate::pipeline::ZeroStreams,
-    name: String,
-    range: ByteRange,
-) -> Result<Stored> {
-    let object = zeroes.object(range.len())?;
-    // A few zeroes are shorter than a stream that says so.
-    let (algorithm, stored) = if (object.stored.len() as u64) < range.len() {
-        (Algorithm::Zlib, object.stored)
-    } else {
-        let length = usize::try_from(range.len()).unwrap_or(0);
-        (Algorithm::None, Bytes::from(vec![0; length]))
-    };
-    let mut entry = entry(name, range, object.md5, algorithm, stored.len());
-    entry.zero = true;
-    Ok(Stored {
-        range,
-        entry,
-        bytes: stored,
-        _permit: None,
-    })
-}
-
-/// CPU stage: compresses an object; one that does not shrink is stored as it is.
-fn compress(
-    compressor: &dyn crate::compress::Compressor,
-    name: String,
-    range: ByteRange,
-    bytes: &Bytes,
-    mut output: Option<MemoryPermit>,
-    md5: [u8; 16],
-    cx: &JobContext,
-) -> Result<Stored> {
-    let shrunk = if compressor.algorithm() == Algorithm::None {
-        None
-    } else {
-        let mut out = cx.buffers().take(bytes.len().saturating_sub(1));
-        // Copied out, so that the large buffer goes back to the pool at once.
-        compressor
-            .compress(bytes, &mut out, cx.cancel())?
-            .map(|n| Bytes::copy_from_slice(&out[..n]))
-    };
-    let (algorithm, stored) = match shrunk {
-        Some(stored) => (compressor.algorithm(), stored),
-        None => (Algorithm::None, bytes.clone()),
-    };
-    if let Some(permit) = &mut output {
-        // Stored as it is, the object holds its input's memory.
-        permit.shrink_to(if algorithm == Algorithm::None {
-            0
-        } else {
-            stored.len() as u64
-        });
-    }
-    Ok(Stored {
-        range,
-        entry: entry(name, range, md5, algorithm, stored.len()),
-        bytes: stored,
-        _permit: output,
-    })
-}
-
-/// Stores an object by a put, or in parts where it is too large for one.
-async fn store(repository: &dyn Repository, key: &ObjectKey, bytes: Bytes) -> Result<()> {
-    const PART: usize = 16 << 20;
-    if bytes.len() as u64 <= repository.limits().max_put {
-        return repository.put(key, bytes, PutMode::Overwrite).await;
-    }
-    let mut upload = repository.begin(key, Some(bytes.len() as u64)).await?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let part = rest.split_to(rest.len().min(PART));
-        if let Err(e) = upload.part(part).await {
-            // The first error tells more; a leftover is cleared by the repository's own clean-up.
-            let _ = upload.abort().await;
-            return Err(e);
-        }
-    }
-    upload.complete().await
 }

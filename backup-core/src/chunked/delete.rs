@@ -17,10 +17,15 @@ pub(super) async fn delete(
     location: &Location,
     cx: &JobContext,
 ) -> Result<()> {
-    let metadata = location.metadata();
-    first_error(repository.delete(std::slice::from_ref(&metadata)).await)?;
-    // The backup must be gone before a part of it is.
-    repository.barrier(&location.container).await?;
+    // Both by name, not by listing: what a killed upload of them left is hidden, and goes with its object.
+    first_error(repository.delete(&[location.metadata()]).await)?;
+    // The backup must be gone before a part of it is. A barrier also tells of writes that were lost, and such a backup
+    // must be deletable above all: what counts is the barrier behind the deletes.
+    if let Err(e) = repository.barrier(&location.container).await {
+        cx.observer()
+            .warning(&format!("deleting all the same: {e}"));
+    }
+    first_error(repository.delete(&[location.hash_list()]).await)?;
     let mut progress = Progress::start(Phase::Delete, 0);
     // Listings may lag: look again until nothing shows, a few times.
     for _ in 0..4 {

@@ -13,7 +13,7 @@ use crate::format::volume::VolumeMetadata;
 use crate::id::{ContainerName, Location, ObjectKey, Prefix};
 use crate::job::JobContext;
 use crate::record::{BackupRecord, BackupStatus, gib_rounded_up};
-use crate::repository::{BoxStream, Repository};
+use crate::repository::{BoxStream, PrefixStyle, Repository};
 
 /// Metadata objects read at once.
 const READS: usize = 8;
@@ -27,6 +27,11 @@ pub(super) async fn scan(
         Some(container) => Box::pin(futures::stream::iter([Ok(container.clone())])),
         None => repository.containers().await?,
     };
+    // Where prefixes have no slashes, what lies deeper is another container's: a folder within a folder.
+    let delimiter = match repository.layout().prefix {
+        PrefixStyle::Flat => Some('/'),
+        PrefixStyle::Slashed { .. } => None,
+    };
     let (list, read) = (Arc::clone(repository), Arc::clone(repository));
     let cx = cx.clone();
     let locations = containers
@@ -34,7 +39,7 @@ pub(super) async fn scan(
             let repository = Arc::clone(&list);
             async move {
                 match container {
-                    Ok(container) => match repository.list(&container, "", None).await {
+                    Ok(container) => match repository.list(&container, "", delimiter).await {
                         Ok(listing) => metadata_objects(container, listing),
                         Err(e) => failed(e),
                     },
@@ -81,6 +86,7 @@ fn metadata_objects(
 ) -> BoxStream<Location> {
     Box::pin(listing.filter_map(move |item| {
         let location = match item {
+            Ok(item) if item.is_prefix => None,
             Ok(item) => item
                 .name
                 .strip_suffix("_metadata")

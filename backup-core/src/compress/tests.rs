@@ -245,31 +245,47 @@ fn a_cancelled_token_stops_a_codec_before_and_within_the_work() {
     }
 }
 
-/// Objects that Cinder 29 wrote, with the length and MD5 that its metadata tells.
+/// All objects of the repositories that Cinder wrote, against the length and MD5 that its metadata tells.
 #[test]
 fn objects_that_cinder_wrote_are_read() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/codec/");
-    let expected = std::fs::read_to_string(format!("{folder}expected.tsv")).unwrap();
-    let mut read = 0;
-    for line in expected.lines() {
-        let [name, word, length, md5] = line.split('\t').collect::<Vec<_>>()[..] else {
-            panic!("{line}");
-        };
-        let algorithm: Algorithm = word.parse().unwrap();
-        if !built_in().contains(&algorithm) {
-            continue;
+    let mut read = std::collections::BTreeMap::new();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/cinder");
+    let mut folders: Vec<_> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|case| case.unwrap().path().join("repo"))
+        .filter(|repository| repository.is_dir())
+        .collect();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with("_metadata") {
+                let metadata: serde_json::Value =
+                    serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+                for object in metadata["objects"].as_array().unwrap() {
+                    for (name, entry) in object.as_object().unwrap() {
+                        let algorithm: Algorithm =
+                            entry["compression"].as_str().unwrap().parse().unwrap();
+                        if built_in().contains(&algorithm) {
+                            let stored = std::fs::read(folder.join(name)).unwrap();
+                            check_object(algorithm, &stored, entry);
+                            *read.entry(algorithm.word()).or_insert(0) += 1;
+                        }
+                    }
+                }
+            }
         }
-        let stored = std::fs::read(format!("{folder}{name}")).unwrap();
-        let length = length.parse().unwrap();
-        let whole = decompress(algorithm, &stored, length).unwrap();
-        assert_eq!(hex::encode(md5_lanes::md5(&whole)), md5, "{name}");
-        assert_eq!(
-            decode(algorithm, &stored, length as u64, 1000, 4096).unwrap(),
-            whole
-        );
-        read += 1;
     }
-    assert!(read >= 6);
+    assert_eq!(read.len(), built_in().len(), "{read:?}");
+}
+
+fn check_object(algorithm: Algorithm, stored: &[u8], entry: &serde_json::Value) {
+    let length = entry["length"].as_u64().unwrap();
+    let whole = decompress(algorithm, stored, usize::try_from(length).unwrap()).unwrap();
+    let md5 = md5_lanes::md5_many(&[&whole]);
+    assert_eq!(hex::encode(md5[0]), entry["md5"].as_str().unwrap());
+    assert!(decode(algorithm, stored, length, 100_000, 1 << 17).unwrap() == whole);
 }
 
 #[test]
@@ -449,7 +465,7 @@ fn a_bomb_is_refused_quickly_and_without_room_for_it() {
 
 #[test]
 fn a_cut_object_is_damage_wherever_it_is_cut() {
-    let input = text(3000);
+    let input = text(900);
     for algorithm in squeezing() {
         let stored = compress(algorithm, &input);
         for len in 0..stored.len() {
@@ -473,7 +489,7 @@ fn a_cut_object_is_damage_wherever_it_is_cut() {
 
 #[test]
 fn a_flipped_bit_never_panics_nor_passes_a_codec_that_carries_a_checksum() {
-    let input = text(2000);
+    let input = text(900);
     for algorithm in squeezing() {
         let stored = compress(algorithm, &input);
         for bit in 0..stored.len() * 8 {
@@ -504,8 +520,8 @@ fn python_reads_what_we_wrote() {
     let input = [text(300_000), noise(70_000), vec![0; 100_000]].concat();
     let plain = folder.path().join("plain");
     std::fs::write(&plain, &input).unwrap();
-    for (algorithm, levels) in [(Algorithm::Zlib, 1..=9), (Algorithm::Bzip2, 1..=9)] {
-        for level in levels {
+    for algorithm in [Algorithm::Zlib, Algorithm::Bzip2] {
+        for level in [1, 2, 9] {
             let stored = compress_with(algorithm, Some(level), &input, input.len()).unwrap();
             let object = folder.path().join("object");
             std::fs::write(&object, stored).unwrap();

@@ -1,10 +1,12 @@
 use super::{BackupService, Caller, CreateRequest, Created, NamedRepository};
 use crate::attach::{AttachPlan, AttachSource};
 use crate::backup::{BackupPlan, BackupRequest, Layer, Outcome};
-use crate::catalog::{BackupEnd, BackupFilter, JobKind, NewBackup, ParentQuery, VolumeChange};
+use crate::catalog::{
+    BackupEnd, BackupFilter, JobKind, NewBackup, ParentQuery, VolumeChange, label,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, JobId};
-use crate::job::JobContext;
+use crate::job::{CancelToken, JobContext};
 use crate::record::{BackupRecord, BackupStatus, gib_rounded_up};
 use crate::volume::{SnapshotRecord, VolumeRecord, VolumeStatus};
 
@@ -162,7 +164,9 @@ impl BackupService {
             (Ok(_), Err(e)) => {
                 if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) {
                     self.disown(intent, cx).await;
-                    self.catalog.forget_job(job).await?;
+                    if undone {
+                        self.catalog.forget_job(job).await?;
+                    }
                 }
                 Err(e)
             }
@@ -181,7 +185,7 @@ impl BackupService {
             .backup
             .delete(
                 &intent.plan.location,
-                &cx.clone().with_cancel(cx.cancel().child()),
+                &cx.clone().with_cancel(CancelToken::new()),
             )
             .await;
         if let Err(e) = deleted {
@@ -307,7 +311,7 @@ impl BackupService {
         Err(Error::invalid("create incremental backup", why)
             .on(format!(
                 "of volume {}",
-                named(volume.name.as_deref(), volume.id)
+                label(volume.name.as_deref(), volume.id)
             ))
             .hint("make a full backup first (without --incremental)"))
     }
@@ -321,7 +325,7 @@ fn refuse_unforced(volume: &VolumeRecord, force: bool) -> Result<()> {
     Err(Error::new(ErrorKind::Conflict, OPERATION)
         .on(format!(
             "of volume {}",
-            named(volume.name.as_deref(), volume.id)
+            label(volume.name.as_deref(), volume.id)
         ))
         .because("it is in use")
         .hint("give --force to back up a point in time of it, or back up a snapshot"))
@@ -331,7 +335,7 @@ fn refuse_unforced(volume: &VolumeRecord, force: bool) -> Result<()> {
 pub(super) fn layer_of(record: &BackupRecord) -> Result<Layer> {
     let location = record.location.clone().ok_or_else(|| {
         Error::new(ErrorKind::Conflict, "find backup")
-            .on(named(record.name.as_deref(), record.id))
+            .on(label(record.name.as_deref(), record.id))
             .because("its record does not say where it lies")
             .hint("import its record again, or run `volume backup scan --import`")
     })?;
@@ -339,14 +343,6 @@ pub(super) fn layer_of(record: &BackupRecord) -> Result<Layer> {
         id: record.id,
         location,
     })
-}
-
-/// A thing by name and ID, for messages.
-pub(super) fn named(name: Option<&str>, id: impl std::fmt::Display) -> String {
-    match name {
-        Some(name) => format!("{name} ({id})"),
-        None => id.to_string(),
-    }
 }
 
 /// What a record keeps of an error.

@@ -1,7 +1,7 @@
-use super::create::{named, reason_of};
+use super::create::reason_of;
 use super::show::require_admin;
 use super::{BackupService, Caller};
-use crate::catalog::JobKind;
+use crate::catalog::{JobKind, label};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BackupId, VolumeId};
 use crate::job::JobContext;
@@ -70,7 +70,7 @@ impl BackupService {
         record: &BackupRecord,
     ) -> Result<()> {
         self.refuse_running_job(operation, Some(record.id), None, || {
-            named(record.name.as_deref(), record.id)
+            label(record.name.as_deref(), record.id)
         })
         .await
     }

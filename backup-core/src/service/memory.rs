@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -55,7 +56,7 @@ impl MemoryVolumes {
         self.state().no_point_in_time = true;
     }
 
-    /// Whether attaching takes for ever from now on.
+    /// From now on attaching does not end, until this is called with `false`.
     pub fn stall(&self, yes: bool) {
         self.state().stall = yes;
     }
@@ -103,7 +104,7 @@ impl DeviceAttacher for MemoryVolumes {
         let device = {
             let mut state = self.state();
             state.attached.insert(plan.backup);
-            let device = match &plan.source {
+            match &plan.source {
                 AttachSource::Volume(v) | AttachSource::Target(v) => state.volume(v.id)?,
                 AttachSource::Snapshot(s) => state
                     .snapshots
@@ -116,13 +117,11 @@ impl DeviceAttacher for MemoryVolumes {
                     state.snapshots.insert(name, copy.clone());
                     copy
                 }
-            };
-            if !state.stall {
-                return Ok(Attachment::new(Arc::new(device) as Arc<dyn BlockDevice>));
             }
-            device
         };
-        std::future::pending::<()>().await;
+        while self.state().stall {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         Ok(Attachment::new(Arc::new(device) as Arc<dyn BlockDevice>))
     }
 

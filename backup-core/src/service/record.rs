@@ -1,6 +1,6 @@
-use super::create::named;
 use super::{BackupService, Caller, ExportedRecord, NamedRepository};
 use crate::backup::{Chain, Layer};
+use crate::catalog::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::record::{ImportInto, ImportedRecord, export, import};
 use crate::job::JobContext;
@@ -21,7 +21,7 @@ impl BackupService {
         let record = self.show_backup(caller, backup).await?;
         if record.status != BackupStatus::Available {
             return Err(Error::new(ErrorKind::Conflict, "export backup record")
-                .on(named(record.name.as_deref(), record.id))
+                .on(label(record.name.as_deref(), record.id))
                 .because(format!(
                     "it is {} and only an available one can be exported",
                     record.status

@@ -1,6 +1,6 @@
-use super::create::{named, reason_of};
+use super::create::reason_of;
 use super::{BackupService, JobLock};
-use crate::catalog::{BackupEnd, Job, JobKind, RestoreEnd, VolumeEnd};
+use crate::catalog::{BackupEnd, Job, JobKind, RestoreEnd, VolumeEnd, label};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BackupId, SnapshotId, VolumeId};
 use crate::job::JobContext;
@@ -124,7 +124,7 @@ impl BackupService {
             .await?;
         Ok(format!(
             "backup {} was being made: it is in error and can be deleted",
-            named(record.name.as_deref(), record.id)
+            label(record.name.as_deref(), record.id)
         ))
     }
 
@@ -134,11 +134,11 @@ impl BackupService {
             .catalog
             .finish_restore(backup_of(job)?, job.id, &end, undone, cx.now())
             .await?;
-        let backup = named(record.name.as_deref(), record.id);
+        let backup = label(record.name.as_deref(), record.id);
         Ok(match volume {
             Some(volume) => format!(
                 "backup {backup} was being restored: it is available, and volume {} is in {}",
-                named(volume.name.as_deref(), volume.id),
+                label(volume.name.as_deref(), volume.id),
                 volume.status
             ),
             None => format!("backup {backup} was being restored: it is available"),
@@ -166,7 +166,7 @@ impl BackupService {
         self.catalog
             .finish_delete(record.id, job.id, failed.as_deref(), cx.now())
             .await?;
-        let backup = named(record.name.as_deref(), record.id);
+        let backup = label(record.name.as_deref(), record.id);
         Ok(match failed {
             None => format!("backup {backup} was being deleted: it is deleted now"),
             Some(_) => {
@@ -183,7 +183,7 @@ impl BackupService {
     ) -> Result<String> {
         let id: VolumeId = job.volume.ok_or_else(|| subjectless(job))?;
         let record = self.catalog.volume(id).await?;
-        let volume = named(record.name.as_deref(), id);
+        let volume = label(record.name.as_deref(), id);
         let removed = match record.status {
             VolumeStatus::Creating | VolumeStatus::Deleting => self.remove_volume(&record).await,
             _ => return Err(taken(job)),
@@ -212,7 +212,7 @@ impl BackupService {
     async fn settle_snapshot(&self, job: &Job, errors: &mut Vec<Error>) -> Result<String> {
         let id: SnapshotId = job.snapshot.ok_or_else(|| subjectless(job))?;
         let record = self.catalog.snapshot(id).await?;
-        let snapshot = named(record.name.as_deref(), id);
+        let snapshot = label(record.name.as_deref(), id);
         let removed = match record.status {
             VolumeStatus::Creating | VolumeStatus::Deleting => self.remove_snapshot(&record).await,
             _ => return Err(taken(job)),

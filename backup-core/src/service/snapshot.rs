@@ -1,6 +1,5 @@
-use super::create::named;
 use super::{BackupService, Caller};
-use crate::catalog::{JobKind, VolumeEnd};
+use crate::catalog::{JobKind, VolumeEnd, label};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::SnapshotId;
 use crate::timestamp::Timestamp;
@@ -27,7 +26,7 @@ impl BackupService {
             return Err(Error::new(ErrorKind::Conflict, "create snapshot")
                 .on(format!(
                     "of volume {}",
-                    named(volume.name.as_deref(), volume.id)
+                    label(volume.name.as_deref(), volume.id)
                 ))
                 .because("the volume is in use")
                 .hint("give --force to take a point in time of it"));
@@ -51,16 +50,15 @@ impl BackupService {
             .volumes
             .create_snapshot(&volume.reference(), record.id, in_use)
             .await;
-        let end = match &made {
-            Ok(location) => VolumeEnd::Made {
+        let end = if let Ok(location) = &made {
+            VolumeEnd::Made {
                 provider_location: location.clone(),
                 length,
-            },
-            Err(_) => {
-                let reference = record.reference(volume.reference());
-                let removed = self.volumes.delete_snapshot(&reference).await;
-                removed.map_or(VolumeEnd::Failed, |()| VolumeEnd::Gone)
             }
+        } else {
+            let reference = record.reference(volume.reference());
+            let removed = self.volumes.delete_snapshot(&reference).await;
+            removed.map_or(VolumeEnd::Failed, |()| VolumeEnd::Gone)
         };
         let finished = self
             .catalog

@@ -1,0 +1,8 @@
+//! What the service promises, over the real engine with volumes and a repository in memory.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod jobs;
+mod records;
+mod recovery;
+mod rules;
+mod world;

@@ -1,7 +1,6 @@
-use super::create::named;
 use super::show::require_admin;
 use super::{BackupService, Caller};
-use crate::catalog::{BackupChange, VolumeChange};
+use crate::catalog::{BackupChange, VolumeChange, label};
 use crate::error::Result;
 use crate::record::BackupRecord;
 use crate::timestamp::Timestamp;
@@ -43,7 +42,7 @@ impl BackupService {
         if change.status.is_some() {
             require_admin(caller, "set the state of a volume")?;
             self.refuse_running_job("set volume", None, Some(record.id), || {
-                named(record.name.as_deref(), record.id)
+                label(record.name.as_deref(), record.id)
             })
             .await?;
         }

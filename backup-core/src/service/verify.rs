@@ -1,5 +1,5 @@
-use super::create::named;
 use super::{BackupService, Caller, Verified};
+use crate::catalog::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::JobContext;
 use crate::record::BackupStatus;
@@ -20,7 +20,7 @@ impl BackupService {
             BackupStatus::Available | BackupStatus::Restoring
         ) {
             return Err(Error::new(ErrorKind::Conflict, "verify backup")
-                .on(named(backup.name.as_deref(), backup.id))
+                .on(label(backup.name.as_deref(), backup.id))
                 .because(format!(
                     "it is {} and only an available one can be verified",
                     backup.status

@@ -1,11 +1,17 @@
+mod event;
+mod upload;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+pub use event::Event;
+
+use self::upload::MemoryUpload;
 use super::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, ObjectKey};
@@ -21,45 +27,6 @@ const PIECE: usize = 256 << 10;
 
 /// Objects of equal content up to this length are kept once: a sparse volume of 16 TiB is 262 144 equal zero objects.
 const SHARED_UP_TO: usize = 1 << 20;
-
-/// What happened to a [`MemoryRepository`], in order. Names are `container/object`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A whole object was put.
-    Put {
-        /// Its container and name.
-        name: String,
-        /// Its length in bytes.
-        size: u64,
-    },
-    /// An object that came in parts was completed.
-    Completed {
-        /// Its container and name.
-        name: String,
-        /// Its length in bytes.
-        size: u64,
-    },
-    /// An upload was aborted.
-    Aborted {
-        /// Container and name of what it would have become.
-        name: String,
-    },
-    /// An object was copied.
-    Copied {
-        /// Container and name of the copy.
-        name: String,
-    },
-    /// An object that was there was deleted.
-    Deleted {
-        /// Its container and name.
-        name: String,
-    },
-    /// A barrier on a container.
-    Barrier {
-        /// The container's name.
-        container: String,
-    },
-}
 
 /// A repository in RAM. Clones share the objects.
 ///
@@ -386,12 +353,7 @@ impl Repository for MemoryRepository {
         let mut state = lock(&self.state);
         container_of(&mut state, "begin object", key.container())?;
         state.open_uploads += 1;
-        Ok(Box::new(MemoryUpload {
-            repository: self.clone(),
-            key: key.clone(),
-            size: 0,
-            bytes: BytesMut::new(),
-        }))
+        Ok(Box::new(MemoryUpload::new(self.clone(), key.clone())))
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Download> {
@@ -507,77 +469,6 @@ impl Repository for MemoryRepository {
         }
         state.events.push(Event::Barrier {
             container: container.to_string(),
-        });
-        Ok(())
-    }
-}
-
-struct MemoryUpload {
-    repository: MemoryRepository,
-    key: ObjectKey,
-    size: u64,
-    bytes: BytesMut,
-}
-
-impl fmt::Debug for MemoryUpload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryUpload")
-            .field("key", &self.key)
-            .field("size", &self.size)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Drop for MemoryUpload {
-    fn drop(&mut self) {
-        lock(&self.repository.state).open_uploads -= 1;
-    }
-}
-
-#[async_trait]
-impl Upload for MemoryUpload {
-    async fn part(&mut self, data: Bytes) -> Result<()> {
-        let size = self.size.saturating_add(data.len() as u64);
-        if size > self.repository.limits.max_object {
-            let limit = self.repository.limits.max_object;
-            return Err(Error::invalid(
-                "add part",
-                format!("{size} bytes are more than an object may have, {limit}"),
-            )
-            .on(&self.key));
-        }
-        self.size = size;
-        if !(self.repository.drops)(self.key.name()) {
-            self.bytes.extend_from_slice(&data);
-        }
-        Ok(())
-    }
-
-    async fn complete(mut self: Box<Self>) -> Result<()> {
-        let content = if (self.repository.drops)(self.key.name()) {
-            Content::Dropped { size: self.size }
-        } else {
-            Content::Kept(std::mem::take(&mut self.bytes).freeze())
-        };
-        let mut state = lock(&self.repository.state);
-        container_of(&mut state, "complete object", self.key.container())?.insert(
-            self.key.name().to_owned(),
-            Stored {
-                content,
-                modified: Timestamp::now(),
-                durable: true,
-            },
-        );
-        state.events.push(Event::Completed {
-            name: self.key.to_string(),
-            size: self.size,
-        });
-        Ok(())
-    }
-
-    async fn abort(self: Box<Self>) -> Result<()> {
-        lock(&self.repository.state).events.push(Event::Aborted {
-            name: self.key.to_string(),
         });
         Ok(())
     }

@@ -335,7 +335,7 @@ async fn a_flipped_hash_is_told_as_the_suspect() {
     let list = h.versions[0].layer.location.hash_list().to_string();
     assert!(h.memory.damage(&list, |b| {
         let at = b.len() / 2;
-        let at = (at..).find(|&i| b[i].is_ascii_hexdigit()).unwrap();
+        let at = (at..b.len()).find(|&i| b[i].is_ascii_hexdigit()).unwrap();
         b[at] = if b[at] == b'0' { b'1' } else { b'0' };
     }));
     let e = h

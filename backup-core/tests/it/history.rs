@@ -139,7 +139,10 @@ impl History {
             "version {version} into a new volume"
         );
         let dirty = MemoryDevice::new(length + 7777);
-        let junk: Vec<u8> = (0..length + 7777).map(|i| (i % 251 + 1) as u8).collect();
+        let junk: Vec<u8> = (1..=251u8)
+            .cycle()
+            .take(usize::try_from(length).unwrap() + 7777)
+            .collect();
         dirty.poke(0, &junk);
         self.restore_onto(version, &dirty, &RestoreOptions::default())
             .await

@@ -12,6 +12,7 @@ use crate::error::from_sql;
 const STEPS: [&str; 1] = [include_str!("../migrations/1.sql")];
 
 /// The version that this program knows.
+#[expect(clippy::cast_possible_wrap, reason = "a handful")]
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
 
 /// The version of the database. Within a transaction, this also fixes what the transaction sees.

@@ -209,7 +209,11 @@ impl Durability {
         };
         for (path, changed, required) in folders {
             let synced = match File::open(&path) {
-                Ok(folder) => (self.sync)(&folder),
+                Ok(folder) => (self.sync)(&folder).or_else(|e| match e.kind() {
+                    // Filesystems that write folders at once know no fsync of them.
+                    io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
+                    _ => Err(e),
+                }),
                 Err(_) if !required => Ok(()),
                 // Its container was deleted as a whole behind our back.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

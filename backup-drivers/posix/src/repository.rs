@@ -133,14 +133,14 @@ fn write_new(mut file: File, path: &Path, data: &[u8]) -> Result<File> {
 }
 
 /// Writes a file beside `path` and gives it that name, so that a reader sees the old or the new one.
-fn replace(tree: &Tree, key: &ObjectKey, path: &Path, data: &[u8]) -> Result<File> {
+fn replace(tree: &Tree, key: &ObjectKey, path: &Path, data: &[u8], sync: bool) -> Result<File> {
     let mut temporary = Temporary::create(tree, key, path)?;
     temporary.write(data)?;
-    temporary.name(path)
+    temporary.name(path, sync)
 }
 
 /// Copies a file by the kernel: a reflink where the filesystem can.
-fn copy_file(tree: &Tree, from: &Path, key: &ObjectKey, path: &Path) -> Result<File> {
+fn copy_file(tree: &Tree, from: &Path, key: &ObjectKey, path: &Path, sync: bool) -> Result<File> {
     let (mut source, length) = crate::read::open(from)?;
     let mut temporary = Temporary::create(tree, key, path)?;
     let copied = std::io::copy(&mut source, temporary.file())
@@ -152,7 +152,7 @@ fn copy_file(tree: &Tree, from: &Path, key: &ObjectKey, path: &Path) -> Result<F
             "its length changed while it was copied",
         ));
     }
-    temporary.name(path)
+    temporary.name(path, sync)
 }
 
 fn delete_one(tree: &Tree, durability: Option<&Durability>, key: &ObjectKey) -> Result<()> {
@@ -246,10 +246,11 @@ impl Repository for PosixRepository {
     /// all the same. After an error the new object is not there, unless the process was killed.
     async fn put(&self, key: &ObjectKey, data: Bytes, mode: PutMode) -> Result<()> {
         let operation = "write object";
+        let sync = self.durability.is_some();
         self.store(operation, key, data.len(), move |tree, key, path| {
             match (tree.create(operation, key, path)?, mode) {
                 (Some(file), _) => write_new(file, path, &data),
-                (None, PutMode::Overwrite) => replace(tree, key, path, &data),
+                (None, PutMode::Overwrite) => replace(tree, key, path, &data, sync),
                 (None, PutMode::CreateOnly) => {
                     Err(Error::new(ErrorKind::AlreadyExists, operation).on(path.display()))
                 }
@@ -308,13 +309,18 @@ impl Repository for PosixRepository {
 
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<()> {
         let source = self.tree.file(from);
-        let length = match std::fs::symlink_metadata(&source) {
-            Ok(metadata) => usize::try_from(metadata.len()).unwrap_or(usize::MAX),
-            Err(e) if is_missing(&e) => return Err(missing("copy object", from)),
-            Err(e) => return Err(on_path("copy object", &source, e)),
-        };
+        let sync = self.durability.is_some();
+        let (path, from) = (source.clone(), from.clone());
+        let measured = self.keepers.run("copy object", source.clone(), 0, move || {
+            match std::fs::symlink_metadata(&path) {
+                Ok(metadata) => Ok(usize::try_from(metadata.len()).unwrap_or(usize::MAX)),
+                Err(e) if is_missing(&e) => Err(missing("copy object", from)),
+                Err(e) => Err(on_path("copy object", &path, e)),
+            }
+        });
+        let length = measured.await?;
         self.store("copy object", to, length, move |tree, key, path| {
-            copy_file(tree, &source, key, path)
+            copy_file(tree, &source, key, path, sync)
         })
         .await
     }

@@ -49,8 +49,14 @@ impl Temporary {
             .map_err(|e| on_path(UPLOAD, &self.path, e))
     }
 
-    /// Gives it its name, replacing what has it.
-    pub(crate) fn name(mut self, target: &Path) -> Result<File> {
+    /// Gives it its name, replacing what has it; with `sync` only once it is durable, so that a power cut leaves the
+    /// one or the other.
+    pub(crate) fn name(mut self, target: &Path, sync: bool) -> Result<File> {
+        if sync {
+            self.file
+                .sync_all()
+                .map_err(|e| on_path("make durable", &self.path, e))?;
+        }
         std::fs::rename(&self.path, target).map_err(|e| {
             if is_missing(&e) {
                 Error::new(ErrorKind::NotFound, UPLOAD)
@@ -172,12 +178,7 @@ impl Upload for PosixUpload {
         self.uploader
             .lane
             .run("complete object", path, size, move || {
-                if durability.is_some() {
-                    let file = &state.temporary.file;
-                    file.sync_all()
-                        .map_err(|e| on_path("make durable", &state.temporary.path, e))?;
-                }
-                state.temporary.name(&target)?;
+                state.temporary.name(&target, durability.is_some())?;
                 let Some(durability) = durability else {
                     return Ok(());
                 };

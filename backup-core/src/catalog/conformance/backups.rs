@@ -277,5 +277,8 @@ pub(super) async fn an_operator_sets_a_state_and_frees_the_volume(catalog: &dyn 
         .update_backup(id, &to(BackupStatus::Available), time(4))
         .await
         .unwrap();
-    assert_eq!((set.status, set.fail_reason), (BackupStatus::Available, None));
+    assert_eq!(
+        (set.status, set.fail_reason),
+        (BackupStatus::Available, None)
+    );
 }

@@ -43,7 +43,8 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _left = Command::new("umount").arg(self.path()).status();
+        // Lazily: a thread of the runtime may still be closing a file.
+        let _left = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }
 

@@ -1,7 +1,9 @@
 //! The folder as a repository: the promises of every repository, and those that only a folder makes.
-#![allow(clippy::unwrap_used)] // clippy knows only the functions marked as tests
+// Clippy takes only functions that are marked as tests for tests.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod files;
+mod life;
 mod limits;
 mod promises;
 
