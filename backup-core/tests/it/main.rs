@@ -8,6 +8,7 @@
 //! The engine over repositories in memory and over what Cinder wrote.
 
 mod cinder;
+mod corpus;
 mod engine;
 mod history;
 mod model;
