@@ -13,9 +13,6 @@ use bytes::Bytes;
 /// Alignment of every buffer, in bytes: enough for direct I/O on any device of today.
 pub const ALIGNMENT: usize = 4096;
 
-/// Lengths are rounded up to multiples of this where they are larger, so that a buffer fits more uses.
-const CLASS: usize = 256 << 10;
-
 /// Keeps buffers for reuse. What it keeps and what is in use are together at most its limit, unless more than that is
 /// in use. Cheap to clone: clones share it.
 #[derive(Clone)]
@@ -32,7 +29,7 @@ struct Shared {
 struct State {
     used: u64, // bytes in use
     kept: u64, // bytes of `free`
-    free: Vec<Vec<u8>>,
+    free: Vec<Storage>,
 }
 
 impl BufferPool {
@@ -48,18 +45,12 @@ impl BufferPool {
 
     /// A buffer of `length` bytes. Its content is arbitrary (an earlier use's): the taker fills it.
     pub fn take(&self, length: usize) -> Buf {
-        let class = if length > CLASS { CLASS } else { ALIGNMENT };
+        // Few different lengths, so that a buffer fits many uses and the allocator's heap does not become a sieve.
+        let class = (length.next_power_of_two() / 8).max(ALIGNMENT);
         let needed = length.next_multiple_of(class) + ALIGNMENT;
         let reused = self.shared.lock().reuse(needed, self.shared.limit);
-        let storage = reused.unwrap_or_else(|| vec![0; needed]);
+        let storage = reused.unwrap_or_else(|| Storage::zeroed(needed));
         Buf::over(storage, length, Some(Arc::clone(&self.shared)))
-    }
-
-    /// A copy of `bytes` in a buffer of its own.
-    pub fn copy(&self, bytes: &[u8]) -> Buf {
-        let mut buffer = self.take(bytes.len());
-        buffer.copy_from_slice(bytes);
-        buffer
     }
 }
 
@@ -74,7 +65,7 @@ impl fmt::Debug for BufferPool {
 impl State {
     /// The best fit that does not waste more than it serves; where there is none, makes room for a new one. Counts
     /// either as used.
-    fn reuse(&mut self, needed: usize, limit: u64) -> Option<Vec<u8>> {
+    fn reuse(&mut self, needed: usize, limit: u64) -> Option<Storage> {
         let best = self
             .free
             .iter()
@@ -104,7 +95,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn give_back(&self, storage: Vec<u8>) {
+    fn give_back(&self, storage: Storage) {
         let mut state = self.lock();
         state.used = state.used.saturating_sub(storage.len() as u64);
         if state.used + state.kept + storage.len() as u64 <= self.limit {
@@ -114,9 +105,49 @@ impl Shared {
     }
 }
 
+/// Memory of a buffer. Large ones are mapped: they go back to the system when they are dropped, where the heap would
+/// keep them, and a job's memory would be more than its budget.
+enum Storage {
+    Heap(Vec<u8>),
+    Mapped(memmap2::MmapMut),
+}
+
+/// Lengths from which a buffer is mapped, in bytes.
+const MAPPED: usize = 256 << 10;
+
+impl Storage {
+    fn zeroed(length: usize) -> Self {
+        let mapped = (length >= MAPPED).then(|| memmap2::MmapMut::map_anon(length));
+        match mapped {
+            Some(Ok(map)) => Self::Mapped(map),
+            // Where no map can be had, the heap decides whether there is memory.
+            _ => Self::Heap(vec![0; length]),
+        }
+    }
+}
+
+impl Deref for Storage {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Mapped(map) => map,
+        }
+    }
+}
+
+impl DerefMut for Storage {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Mapped(map) => map,
+        }
+    }
+}
+
 /// A page-aligned buffer that goes back to its pool when it is dropped.
 pub struct Buf {
-    storage: Vec<u8>,
+    storage: Storage,
     start: usize,
     length: usize,
     pool: Option<Arc<Shared>>,
@@ -126,13 +157,13 @@ impl Buf {
     /// A zeroed buffer of `length` bytes without a pool.
     pub fn zeroed(length: usize) -> Self {
         Self::over(
-            vec![0; length.next_multiple_of(ALIGNMENT) + ALIGNMENT],
+            Storage::zeroed(length.next_multiple_of(ALIGNMENT) + ALIGNMENT),
             length,
             None,
         )
     }
 
-    fn over(storage: Vec<u8>, length: usize, pool: Option<Arc<Shared>>) -> Self {
+    fn over(storage: Storage, length: usize, pool: Option<Arc<Shared>>) -> Self {
         let start = storage.as_ptr().align_offset(ALIGNMENT);
         debug_assert!(start + length <= storage.len());
         Self {
@@ -157,7 +188,10 @@ impl Buf {
 impl Drop for Buf {
     fn drop(&mut self) {
         if let Some(pool) = self.pool.take() {
-            pool.give_back(std::mem::take(&mut self.storage));
+            pool.give_back(std::mem::replace(
+                &mut self.storage,
+                Storage::Heap(Vec::new()),
+            ));
         }
     }
 }

@@ -193,23 +193,20 @@ pub(super) fn compress(
     let shrunk = if compressor.algorithm() == Algorithm::None {
         None
     } else {
+        // Kept at its full length while it is stored, and accounted so: buffers of one length can all be reused.
         let mut out = cx.buffers().take(bytes.len().saturating_sub(1));
-        // Copied out, so that the large buffer goes back to the pool at once.
-        compressor
-            .compress(bytes, &mut out, cx.cancel())?
-            .map(|n| cx.buffers().copy(&out[..n]).into_bytes())
+        compressor.compress(bytes, &mut out, cx.cancel())?.map(|n| {
+            out.truncate(n);
+            out.into_bytes()
+        })
     };
     let (algorithm, stored) = match shrunk {
         Some(stored) => (compressor.algorithm(), stored),
         None => (Algorithm::None, bytes.clone()),
     };
-    if let Some(permit) = &mut output {
-        // Stored as it is, the object holds its input's memory.
-        permit.shrink_to(if algorithm == Algorithm::None {
-            0
-        } else {
-            stored.len() as u64
-        });
+    if algorithm == Algorithm::None {
+        // It holds its input's memory.
+        output = None;
     }
     Ok(Stored {
         range,
