@@ -2,8 +2,8 @@
 //! decompresses. The ratio is printed beside.
 //!
 //! `cargo bench --bench compress -- zlib` runs one codec's. Compare figures of one run only.
-#![allow(missing_docs, reason = "criterion's macros make public functions")]
-#![allow(clippy::expect_used, clippy::print_stdout, reason = "a bench")]
+#![allow(missing_docs)] // criterion's macros make public functions
+#![allow(clippy::expect_used)] // a bench may stop at what should not be
 
 use std::hint::black_box;
 use std::time::Duration;
