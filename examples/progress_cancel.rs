@@ -28,7 +28,12 @@ struct Watch {
 impl Observer for Watch {
     // Comes often and from any thread, so it returns at once.
     fn progress(&self, progress: &Progress) {
-        let percent = progress.done * 100 / progress.total.max(1);
+        if progress.total == 0 {
+            // Nobody knows how much there is: cleaning up after a cancel, for one.
+            println!("  {}", progress.phase.describe());
+            return;
+        }
+        let percent = progress.done * 100 / progress.total;
         if self.tenths.fetch_max(percent / 10, Ordering::Relaxed) < percent / 10 {
             println!(
                 "  {} {percent} %, {} objects",
