@@ -1,5 +1,9 @@
 //! Whole jobs from memory to memory: what the engine reaches where neither disk nor network is in its way.
-#![allow(missing_docs)] // criterion's macros make public functions
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    reason = "criterion's macros make public functions; a bench that fails has nothing to measure"
+)]
 
 mod content;
 
@@ -62,7 +66,7 @@ fn pipeline(c: &mut Criterion) {
     let volume = MemoryDevice::from_bytes(&content::image(LENGTH)).without_holes();
     for algorithm in [Algorithm::None, Algorithm::Zlib, Algorithm::Zstd] {
         let jobs = Jobs {
-            runtime: tokio::runtime::Runtime::new().expect("a runtime"),
+            runtime: Runtime::new().expect("a runtime"),
             cx: JobContext::new(MEMORY).expect("a context"),
             volume: volume.clone(),
             algorithm,

@@ -1,5 +1,9 @@
 //! The stages of the chunk pipeline, each alone on one core, but for the codecs (bench `compress`).
-#![allow(missing_docs)] // criterion's macros make public functions
+#![allow(
+    missing_docs,
+    clippy::expect_used,
+    reason = "criterion's macros make public functions; a bench that fails has nothing to measure"
+)]
 
 mod content;
 

@@ -83,7 +83,10 @@ fn in_slices(
 
 /// What a codec wrote, it reads.
 fn round_trip(codec: &dyn Compressor, data: &[u8]) {
-    let mut stored = vec![0; data.len()];
+    let Some(room) = data.len().checked_sub(1) else {
+        return;
+    };
+    let mut stored = vec![0; room];
     let filled = codec
         .compress(data, &mut stored, &CancelToken::new())
         .expect("compressing only fails by a cancel");

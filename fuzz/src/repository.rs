@@ -241,7 +241,7 @@ async fn read_all(sound: &Sound, memory: &MemoryRepository, damage: &Damage) {
     }
 
     match engine.verify(&sound.chain, cx).await {
-        Ok(report) if report.data_is_right() => {
+        Ok(report) if judged && report.data_is_right() => {
             assert!(restored, "what verify finds right is restored");
         }
         Ok(_) => {}

@@ -1,4 +1,5 @@
 //! Fixed content for benches: the same bytes on every machine.
+#![allow(dead_code, reason = "each bench uses its part")]
 
 /// The same pseudo-random numbers on every machine.
 struct Numbers(u64);
@@ -13,7 +14,7 @@ impl Numbers {
 }
 
 /// Bytes that do not compress.
-pub fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut numbers = Numbers(seed | 1);
     let mut out = Vec::with_capacity(length + 8);
     while out.len() < length {
@@ -25,7 +26,7 @@ pub fn noise(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// Words and numbers: zlib makes about a third of it.
-pub fn text(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn text(length: usize, seed: u64) -> Vec<u8> {
     const WORDS: [&str; 16] = [
         "volume ",
         "backup ",
@@ -50,7 +51,7 @@ pub fn text(length: usize, seed: u64) -> Vec<u8> {
         let pick = numbers.next();
         match usize::try_from(pick % 20).ok().and_then(|i| WORDS.get(i)) {
             Some(word) => out.extend_from_slice(word.as_bytes()),
-            None => out.extend_from_slice(format!("{:x} ", pick >> 8 & 0xFF_FFFF).as_bytes()),
+            None => out.extend_from_slice(format!("{:x} ", (pick >> 8) & 0xFF_FFFF).as_bytes()),
         }
     }
     out.truncate(length);
@@ -58,7 +59,7 @@ pub fn text(length: usize, seed: u64) -> Vec<u8> {
 }
 
 /// A disk image: runs of 1 MiB of text, noise, text and zeroes.
-pub fn image(length: usize) -> Vec<u8> {
+pub(crate) fn image(length: usize) -> Vec<u8> {
     const RUN: usize = 1 << 20;
     let mut out = Vec::with_capacity(length + RUN);
     let mut run = 0;
