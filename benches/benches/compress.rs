@@ -3,7 +3,7 @@
 //!
 //! `cargo bench --bench compress -- zlib` runs one codec's. Compare figures of one run only.
 #![allow(missing_docs)] // criterion's macros make public functions
-#![allow(clippy::expect_used)] // a bench may stop at what should not be
+#![allow(clippy::expect_used, clippy::print_stdout)] // a bench may stop at what should not be, and talks
 
 use std::hint::black_box;
 use std::time::Duration;
