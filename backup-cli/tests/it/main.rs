@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ashlar;
+mod cinder;
 mod crash;
 mod life;
 mod protect;
