@@ -48,7 +48,8 @@ impl Compressor for Bzip2 {
         cancel: &CancelToken,
     ) -> Result<Option<usize>> {
         cancel.check("compress")?;
-        if super::probe::is_incompressible(input) {
+        // The library takes no room for a stream of no bytes as a fault of its caller.
+        if out.is_empty() || super::probe::is_incompressible(input) {
             return Ok(None);
         }
         let mut stream = Compress::new(Compression::new(self.level), 0);
