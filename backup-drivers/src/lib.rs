@@ -20,6 +20,7 @@
 //! match open(&config)? {
 //!     Store::Objects(repository) => println!("{}", repository.describe()),
 //!     Store::Images(_) => println!("a store of images"),
+//!     _ => println!("a store of a kind that came later"),
 //! }
 //! # let _ = std::fs::remove_dir_all(&folder);
 //! # Ok(())
