@@ -14,6 +14,7 @@
 //! # #[cfg(feature = "posix")]
 //! # fn main() -> backup_core::Result<()> {
 //! # let folder = std::env::temp_dir().join(format!("ashlar-doc-{}", std::process::id()));
+//! # std::fs::create_dir_all(&folder).unwrap();
 //! use backup_drivers::{RepositoryConfig, Store, open};
 //!
 //! let config = RepositoryConfig::posix(&folder);
