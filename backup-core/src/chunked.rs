@@ -8,6 +8,7 @@ mod fetch;
 mod hash_index;
 mod item;
 mod layer_index;
+mod proof;
 mod reader;
 mod restore;
 mod scan;

@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::check::OpenChain;
 use super::fetch::fetch;
-use super::layer_index::LayerIndex;
+use super::proof::{Checked, Write, alignment, check_md5, check_parts, check_zeroes};
 use super::slices;
 use crate::backup::Problem;
 use crate::buffer::{Buf, BufferPool};
 use crate::compress::{Algorithm, decompressor};
 use crate::device::BlockDevice;
-use crate::diff::{BlockHash, BlockHasher, Surviving, is_zero};
+use crate::diff::Surviving;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::metadata::ObjectEntry;
 use crate::id::ObjectKey;
@@ -20,9 +20,6 @@ use crate::job::{JobContext, MemoryPermit};
 use crate::pipeline::ZeroStreams;
 use crate::range::ByteRange;
 use crate::repository::Repository;
-
-/// Zeroes in the middle of data are written as data where they are fewer than this many bytes.
-const ZERO_RUN: u64 = 64 << 10;
 
 /// Objects longer than this are handled slice by slice, whatever the budget.
 pub(crate) const WHOLE: u64 = 64 << 20;
@@ -200,12 +197,6 @@ pub(crate) fn is_damage(e: &Error) -> bool {
     ) || (e.is(ErrorKind::Unavailable) && e.operation() == "read object")
 }
 
-/// Something to write to the target.
-pub(crate) enum Write {
-    Data(ByteRange, Bytes),
-    Zeroes(ByteRange),
-}
-
 pub(crate) async fn write(
     shared: &Shared,
     writes: Vec<Write>,
@@ -226,65 +217,6 @@ pub(crate) async fn write(
         }
     }
     Ok(())
-}
-
-/// Checks that `parts` are zero by the hash list.
-fn check_zeroes(
-    shared: &Shared,
-    name: &str,
-    parts: &[ByteRange],
-    gap: bool,
-    handled: &mut Handled,
-) -> Result<Vec<Write>> {
-    let chain = &shared.chain;
-    let Some(list) = &chain.hashes else {
-        return Err(Error::corrupt(
-            "check",
-            name,
-            format!(
-                "no layer has bytes {} and there is no hash list to tell what they are",
-                parts[0]
-            ),
-        ));
-    };
-    let block = list.block_size();
-    let whole = chain.hasher.zeroes(chain.hasher.block_size());
-    for part in parts {
-        let first = part.start() / block;
-        let count = part.end().div_ceil(block) - first;
-        for at in (0..count).step_by(HASHES) {
-            let hashes = list.hashes(first + at, (count - at).min(HASHES as u64))?;
-            for (i, hash) in (first + at..).zip(&hashes) {
-                let expected = match block_length(i, block, chain.length) {
-                    n if n == block => whole,
-                    n => chain.hasher.zeroes(usize::try_from(n).unwrap_or(0)),
-                };
-                if *hash != expected {
-                    let range = ByteRange::at(i * block, block_length(i, block, chain.length))
-                        .unwrap_or(*part);
-                    let why = if gap {
-                        format!(
-                            "no layer has bytes {range}, and the hash list says that they are not zero"
-                        )
-                    } else {
-                        format!(
-                            "its bytes {range} should be zero, and the hash list says that they are not"
-                        )
-                    };
-                    return Err(Error::corrupt("check", name, why));
-                }
-            }
-        }
-        handled.checked += part.len();
-    }
-    Ok(parts.iter().map(|&p| Write::Zeroes(p)).collect())
-}
-
-/// Hashes looked up at once.
-const HASHES: usize = 8192;
-
-fn block_length(index: u64, block: u64, length: u64) -> u64 {
-    length.saturating_sub(index * block).min(block)
 }
 
 /// Fetches, decompresses and checks an object in one piece.
@@ -345,13 +277,6 @@ struct CheckTask {
     parts: Vec<ByteRange>,
 }
 
-#[derive(Default)]
-pub(crate) struct Checked {
-    pub(crate) writes: Vec<Write>,
-    pub(crate) bytes: u64, // proven to be right
-    pub(crate) problems: Vec<Problem>,
-}
-
 impl CheckTask {
     fn run(self, stored: Buf) -> Result<Checked> {
         self.shared.cx.cancel().check("check object")?;
@@ -383,18 +308,6 @@ impl CheckTask {
     }
 }
 
-/// Whether all of `parts` are whole blocks of the hash list, so that it can prove them.
-pub(crate) fn alignment(shared: &Shared, parts: &[ByteRange]) -> bool {
-    let Some(list) = &shared.chain.hashes else {
-        return false;
-    };
-    let block = list.block_size();
-    parts.iter().all(|p| {
-        p.start().is_multiple_of(block)
-            && (p.end().is_multiple_of(block) || p.end() == shared.chain.length)
-    })
-}
-
 fn decode(
     entry: &ObjectEntry,
     key: &ObjectKey,
@@ -418,189 +331,4 @@ fn decode(
         .decompress(&stored, &mut out)
         .map_err(|e| e.on(key))?;
     Ok(out.into_bytes())
-}
-
-/// Holds an object's MD5 against the metadata's.
-fn check_md5(shared: &Shared, entry: &ObjectEntry, key: &ObjectKey, data: &[u8]) -> Result<()> {
-    let Some(expected) = entry.md5 else {
-        return no_checksum(shared, key);
-    };
-    if md5_lanes::md5(data) != expected {
-        return Err(wrong_md5(key));
-    }
-    Ok(())
-}
-
-pub(crate) fn wrong_md5(key: &ObjectKey) -> Error {
-    Error::corrupt("check object", key, "its MD5 is not what the metadata says")
-        .hint("the object is damaged; `volume backup verify` lists all that is, `--salvage` restores the rest")
-}
-
-/// Without an MD5 only a hash list can prove an object.
-pub(crate) fn no_checksum(shared: &Shared, key: &ObjectKey) -> Result<()> {
-    if shared.chain.hashes.is_some() {
-        return Ok(());
-    }
-    Err(Error::corrupt(
-        "check object",
-        key,
-        "neither an MD5 nor a hash list is there to check it",
-    ))
-}
-
-/// Checks `parts` of `data`, which lies at `offset` of the volume, and tells what is to be written.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "whole objects and slices share it"
-)]
-pub(crate) fn check_parts(
-    shared: &Shared,
-    key: &ObjectKey,
-    parts: &[ByteRange],
-    offset: u64,
-    data: &Bytes,
-    aligned: bool,
-    md5_is_right: bool,
-    md5: impl Fn() -> [u8; 16],
-    expected_md5: Option<[u8; 16]>,
-) -> Result<Checked> {
-    let mut out = Checked::default();
-    for &part in parts {
-        let from = usize::try_from(part.start() - offset);
-        let to = usize::try_from(part.end() - offset);
-        let (Ok(from), Ok(to)) = (from, to) else {
-            return Err(Error::internal("check object", "too long for memory").on(key));
-        };
-        let bytes = data.slice(from..to);
-        let blocks = match (&shared.chain.hashes, aligned) {
-            (Some(list), true) => {
-                let block = list.block_size();
-                let expected = list.hashes(part.start() / block, part.len().div_ceil(block))?;
-                check_blocks(
-                    &shared.chain.hasher,
-                    part,
-                    &bytes,
-                    &expected,
-                    shared.cx.cancel(),
-                )?
-            }
-            _ => untested(part, &bytes),
-        };
-        if let Some(bad) = blocks.iter().find(|b| b.bad) {
-            let suspect = if md5_is_right || expected_md5.is_some_and(|e| e == md5()) {
-                "the SHA-256 of a block is not what the hash list says, though the object's MD5 is right: the hash \
-                 list is the suspect"
-            } else {
-                "the SHA-256 of a block is not what the hash list says"
-            };
-            if !shared.tolerant {
-                return Err(Error::corrupt(
-                    "check object",
-                    key,
-                    format!("{suspect} (bytes {} of the volume)", bad.range),
-                )
-                .hint("the backup is damaged; `volume backup verify` lists all damage, `--salvage` restores the rest"));
-            }
-            out.problems.extend(
-                joined(&blocks)
-                    .filter(|b| b.bad)
-                    .map(|b| Problem::new(key.to_string(), Some(b.range), suspect)),
-            );
-        }
-        out.bytes += part.len();
-        add_writes(&mut out.writes, part, &bytes, &blocks);
-    }
-    Ok(out)
-}
-
-/// A block or a run of blocks of one kind.
-#[derive(Clone, Copy)]
-struct Run {
-    range: ByteRange,
-    zero: bool,
-    bad: bool,
-}
-
-fn check_blocks(
-    hasher: &BlockHasher,
-    part: ByteRange,
-    bytes: &[u8],
-    expected: &[BlockHash],
-    cancel: &crate::job::CancelToken,
-) -> Result<Vec<Run>> {
-    let blocks = hasher.blocks(bytes, cancel)?;
-    let ranges = part.pieces(hasher.block_size() as u64);
-    Ok(ranges
-        .zip(blocks)
-        .enumerate()
-        .map(|(i, (range, (hash, zero)))| {
-            let bad = expected.get(i) != Some(&hash);
-            Run {
-                range,
-                zero: zero || bad,
-                bad,
-            }
-        })
-        .collect())
-}
-
-/// Bytes that their object's MD5 proves: only looked at for zeroes.
-fn untested(part: ByteRange, bytes: &[u8]) -> Vec<Run> {
-    let mut at = 0;
-    part.pieces(ZERO_RUN)
-        .map(|range| {
-            let end = at + usize::try_from(range.len()).unwrap_or(0);
-            let zero = is_zero(&bytes[at..end]);
-            at = end;
-            Run {
-                range,
-                zero,
-                bad: false,
-            }
-        })
-        .collect()
-}
-
-/// Neighbouring runs of one kind as one.
-fn joined(runs: &[Run]) -> impl Iterator<Item = Run> {
-    runs.chunk_by(|a, b| a.zero == b.zero && a.bad == b.bad)
-        .filter_map(|same| {
-            let (first, last) = (same.first()?, same.last()?);
-            Some(Run {
-                range: ByteRange::new(first.range.start(), last.range.end())?,
-                ..*first
-            })
-        })
-}
-
-/// Turns runs into writes. What is bad is written as zeroes, so that nothing old or wrong stays there.
-fn add_writes(writes: &mut Vec<Write>, part: ByteRange, bytes: &Bytes, blocks: &[Run]) {
-    let mut data: Option<ByteRange> = None;
-    let flush = |data: &mut Option<ByteRange>, writes: &mut Vec<Write>| {
-        if let Some(range) = data.take() {
-            let from = usize::try_from(range.start() - part.start()).unwrap_or(0);
-            let to = usize::try_from(range.end() - part.start()).unwrap_or(0);
-            writes.push(Write::Data(range, bytes.slice(from..to)));
-        }
-    };
-    for run in joined(blocks) {
-        if run.zero && (run.bad || run.range.len() >= ZERO_RUN || run.range == part) {
-            flush(&mut data, writes);
-            writes.push(Write::Zeroes(run.range));
-        } else {
-            data = match data {
-                Some(d) => ByteRange::new(d.start(), run.range.end()),
-                None => Some(run.range),
-            };
-        }
-    }
-    flush(&mut data, writes);
-}
-
-impl LayerIndex {
-    /// Whether `name` is one of its objects' names.
-    pub(crate) fn names(&self) -> impl Iterator<Item = Result<String>> + '_ {
-        use crate::diff::Coverage;
-        (0..(&self).count()).map(|i| self.entry(i).map(|e| e.name))
-    }
 }

@@ -168,6 +168,11 @@ impl LayerIndex {
         ObjectKey::new(&self.layer.location.container, entry.name.clone())
     }
 
+    /// The names of its objects, in order of offsets.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Result<String>> + '_ {
+        (0..self.count).map(|index| self.entry(index).map(|entry| entry.name))
+    }
+
     fn raw(&self, index: u64) -> Result<[u8; ENTRY]> {
         let position = match &self.order {
             None => index,

@@ -125,7 +125,7 @@ impl ChunkedReader {
                 }
                 match entry.md5 {
                     Some(expected) if md5_lanes::md5(&data) != expected => {
-                        Err(super::item::wrong_md5(&key))
+                        Err(super::proof::wrong_md5(&key))
                     }
                     _ => Ok(data.into_bytes()),
                 }

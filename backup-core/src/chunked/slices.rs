@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 use md5_lanes::Md5;
 
-use super::item::{Handled, Shared, alignment, check_parts, no_checksum, write, wrong_md5};
+use super::item::{Handled, Shared, write};
+use super::proof::{alignment, check_parts, no_checksum, wrong_md5};
 use crate::buffer::Buf;
 use crate::compress::{Decoder, decompressor};
 use crate::error::{Error, Result};
