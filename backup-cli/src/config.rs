@@ -295,6 +295,35 @@ fn repository_names(table: &toml::Table) -> Vec<String> {
     }
 }
 
+/// Checks that a repository's settings are those of its type, and gives it the zone where its type has one.
+fn fit(name: &str, section: &mut toml::Table, zone: Option<&toml::Value>) -> Result<()> {
+    let kind = match section.get("type") {
+        Some(toml::Value::String(kind)) => kind.clone(),
+        _ => "posix".to_owned(),
+    };
+    if keys::is_later(&kind) {
+        return Ok(());
+    }
+    for setting in section.keys() {
+        let path = format!("repository.{name}.{setting}");
+        let key = keys::find(&path)?;
+        if !key.fits(&kind) {
+            return Err(Error::invalid(
+                format!("set {path}"),
+                format!("a repository of type {kind} has no such setting"),
+            )
+            .hint(format!("it belongs to type {}", key.types.join(", "))));
+        }
+    }
+    let has_zone = keys::find(&format!("repository.{name}.availability_zone"))?.fits(&kind);
+    if let Some(zone) = zone.filter(|_| has_zone) {
+        section
+            .entry("availability_zone")
+            .or_insert_with(|| zone.clone());
+    }
+    Ok(())
+}
+
 /// Fills in what the home has by default, and checks what belongs together.
 fn finish(home: &Path, table: toml::Table) -> Result<Settings> {
     for name in repository_names(&table) {
@@ -307,6 +336,17 @@ fn finish(home: &Path, table: toml::Table) -> Result<Settings> {
         }
     }
     let mut table = table;
+    let zone = table
+        .get("backup")
+        .and_then(|b| b.get("availability_zone"))
+        .cloned();
+    if let Some(toml::Value::Table(repositories)) = table.get_mut("repository") {
+        for (name, section) in repositories {
+            if let toml::Value::Table(section) = section {
+                fit(name, section, zone.as_ref())?;
+            }
+        }
+    }
     // [repository.default] may leave out what the home gives it.
     let default = table
         .entry("repository")

@@ -20,7 +20,11 @@ pub enum RepositoryConfig {
     Posix,
     /// A directory of an NFS server.
     Nfs,
-    /// A bucket of an S3 service.
+    /// Buckets of an S3 service.
+    #[cfg(feature = "s3")]
+    S3(Box<backup_s3::S3Config>),
+    /// Buckets of an S3 service.
+    #[cfg(not(feature = "s3"))]
     S3,
     /// A container of OpenStack's object store.
     Swift,
@@ -44,6 +48,24 @@ impl RepositoryConfig {
         }
     }
 
+    /// Where it is, for people: a directory, or a server and a container. `None` where only its driver knows.
+    pub fn place(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "posix")]
+            Self::Posix(config) => Some(config.path.display().to_string()),
+            #[cfg(feature = "s3")]
+            Self::S3(config) => {
+                let server = config.endpoint_url.as_deref().unwrap_or("Amazon S3");
+                Some(format!(
+                    "{} {}",
+                    server.trim_end_matches('/'),
+                    config.bucket
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// The word of its `type`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -52,6 +74,9 @@ impl RepositoryConfig {
             #[cfg(not(feature = "posix"))]
             Self::Posix => "posix",
             Self::Nfs => "nfs",
+            #[cfg(feature = "s3")]
+            Self::S3(_) => "s3",
+            #[cfg(not(feature = "s3"))]
             Self::S3 => "s3",
             Self::Swift => "swift",
             Self::Ceph => "ceph",

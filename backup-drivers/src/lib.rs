@@ -5,6 +5,7 @@
 //! | feature | crate | is |
 //! | --- | --- | --- |
 //! | `posix` | `backup-posix` | a repository in a directory, as Cinder's posix driver lays it out |
+//! | `s3` | `backup-s3` | a repository in S3 buckets, as Cinder's s3 driver lays it out |
 //! | `file` | `backup-file` | image files and block devices as volumes |
 //! | `catalog-sql` | `backup-catalog-sql` | the catalogue in SQLite |
 //!
@@ -43,6 +44,8 @@ pub use backup_catalog_sql as catalog_sql;
 pub use backup_file as file;
 #[cfg(feature = "posix")]
 pub use backup_posix as posix;
+#[cfg(feature = "s3")]
+pub use backup_s3 as s3;
 pub use config::{RepositoryConfig, VolumesConfig};
 
 /// An open repository. The two kinds meet only at the engine: objects know nothing of blocks, images know extents and
@@ -66,6 +69,10 @@ pub fn open(config: &RepositoryConfig) -> Result<Store> {
         RepositoryConfig::Posix(config) => Ok(Store::Objects(Arc::new(
             backup_posix::PosixRepository::open(config)?,
         ))),
+        #[cfg(feature = "s3")]
+        RepositoryConfig::S3(config) => Ok(Store::Objects(Arc::new(backup_s3::S3Repository::new(
+            config,
+        )?))),
         other => Err(not_in_this_build(other.kind())),
     }
 }
@@ -122,6 +129,9 @@ pub fn in_this_build() -> Vec<&'static str> {
     let mut types = Vec::new();
     if cfg!(feature = "posix") {
         types.push("posix");
+    }
+    if cfg!(feature = "s3") {
+        types.push("s3");
     }
     types
 }

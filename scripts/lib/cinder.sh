@@ -21,6 +21,12 @@ cinder_environments_await() {
   cinder_pids=()
 }
 
+# cinder_python RELEASE: the Python of its environment.
+cinder_python() {
+  local named=CINDER$1_VENV
+  echo "${!named:-$cache/cinder-$1}/bin/python"
+}
+
 cinder_environments_stop() {
   [ "${#cinder_pids[@]}" -eq 0 ] || kill "${cinder_pids[@]}" 2>/dev/null || true
 }

@@ -52,7 +52,7 @@ fn list(settings: &crate::config::Settings, output: &Output) -> Result<()> {
             vec![
                 json!(name),
                 json!(config.kind()),
-                json!(config.folder()),
+                json!(config.place()),
                 json!(*name == settings.backup.repository),
                 json!(in_this_build().contains(&config.kind())),
             ]

@@ -1,10 +1,14 @@
 //! Every setting by name: its kind, its default, and what it does.
 
+mod table;
+
 use std::str::FromStr;
 
 use backup_core::{Algorithm, Error, Result};
 
 use super::size::parse_size;
+pub(crate) use table::KEYS;
+use table::TYPES;
 
 /// What kind of value a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub(crate) enum Kind {
     Compression,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// Yes or no.
+    Boolean,
 }
 
 /// A setting. In its name, `*` stands for a repository's name.
@@ -36,49 +42,9 @@ pub(crate) enum Kind {
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
+    /// The types of repositories that have it; all where there are none.
+    pub(crate) types: &'static [&'static str],
 }
-
-const TYPES: &[&str] = &["posix", "nfs", "s3", "swift", "ceph"];
-
-/// All settings of this build. docs/operator.md has the same list with words; a test compares them.
-pub(crate) const KEYS: &[Key] = &[
-    key("backup.repository", Kind::Text),
-    key("backup.compression", Kind::Compression),
-    key(
-        "backup.level",
-        Kind::Integer {
-            least: -100,
-            most: 22,
-        },
-    ),
-    key("backup.container", Kind::Text),
-    key("backup.chunk_size", Kind::Size { least: 4096 }),
-    key("backup.hash_block_size", Kind::Size { least: 512 }),
-    key("backup.join_gap", Kind::Size { least: 0 }),
-    key("backup.memory", Kind::Size { least: 64 << 20 }),
-    key(
-        "backup.concurrency",
-        Kind::Integer {
-            least: 1,
-            most: 1024,
-        },
-    ),
-    key("backup.availability_zone", Kind::Text),
-    key("repository.*.type", Kind::Word(TYPES)),
-    key("repository.*.path", Kind::Path),
-    key("repository.*.sync", Kind::Word(&["barrier", "never"])),
-    key("repository.*.service", Kind::Text),
-    key(
-        "repository.*.timeout_seconds",
-        Kind::Integer {
-            least: 1,
-            most: 86_400,
-        },
-    ),
-    key("volumes.provider", Kind::Word(&["file"])),
-    key("volumes.path", Kind::Path),
-    key("catalog.url", Kind::Text),
-];
 
 /// Whether this is a repository type that the build knows by name only.
 pub(super) fn is_later(kind: &str) -> bool {
@@ -95,11 +61,12 @@ const SECRETS: &[&str] = &[
     "customer_key",
 ];
 
-const fn key(name: &'static str, kind: Kind) -> Key {
-    Key { name, kind }
-}
-
 impl Key {
+    /// A repository of type `kind` has it.
+    pub(super) fn fits(&self, kind: &str) -> bool {
+        self.types.is_empty() || self.types.contains(&kind)
+    }
+
     fn matches(&self, path: &str) -> bool {
         let mut ours = self.name.split('.');
         let mut theirs = path.split('.');
@@ -137,9 +104,18 @@ impl Kind {
             (Self::Compression, V::String(s)) => Algorithm::from_str(&s)
                 .map(|a| V::String(a.word().into()))
                 .map_err(|_| format!("{s:?} is no compression; use none, zlib, bzip2 or zstd")),
+            (Self::Boolean, V::Boolean(yes)) => Ok(V::Boolean(yes)),
+            // Variables and -o are texts.
+            (Self::Boolean, V::String(s)) => match s.to_ascii_lowercase().as_str() {
+                "true" | "yes" | "on" | "1" => Ok(V::Boolean(true)),
+                "false" | "no" | "off" | "0" => Ok(V::Boolean(false)),
+                _ => Err(format!("{s:?} is not true or false")),
+            },
+            (Self::Boolean, v) => Err(format!("{v} is not true or false")),
             (Self::Word(words), V::String(s)) if words.contains(&s.as_str()) => Ok(V::String(s)),
             (Self::Word(words), v) => Err(format!("{v} is not one of: {}", words.join(", "))),
-            (_, v) => Err(format!("{v} is not a text")),
+            // It may be a secret: only what it is is told.
+            (_, v) => Err(format!("the value is {}, not a text", v.type_str())),
         }
     }
 }

@@ -160,6 +160,55 @@ fn types_that_come_later_are_read() {
 }
 
 #[test]
+fn an_s3_repository_is_read_with_its_settings_and_the_zone() {
+    let file = "[backup]\nrepository = \"s\"\navailability_zone = \"az7\"\n\
+                [repository.s]\ntype = \"s3\"\nendpoint_url = \"http://127.0.0.1:1\"\nbucket = \"b\"\n\
+                virtual_host_style = true\npart_size = \"8MiB\"\nsecret_key_file = \"keys/s\"\n\
+                [repository.t]\ntype = \"s3\"\navailability_zone = \"own\"\n";
+    let settings = load_with(
+        file,
+        &[
+            ("ASHLAR_REPOSITORY_S_SECRET_KEY", "hush"),
+            ("ASHLAR_REPOSITORY_S_ACCESS_KEY", "AK"),
+        ],
+        &["repository.s.create_containers=no"],
+    )
+    .unwrap();
+    let RepositoryConfig::S3(s) = &settings.repositories["s"] else {
+        panic!("{:?}", settings.repositories["s"]);
+    };
+    assert_eq!(s.endpoint_url.as_deref(), Some("http://127.0.0.1:1"));
+    assert!(s.virtual_host_style && !s.create_containers);
+    assert_eq!(s.part_size, 8 << 20);
+    assert_eq!(s.availability_zone, "az7");
+    assert!(s.secret_key_file.as_ref().unwrap().is_absolute());
+    assert_eq!(s.access_key.as_deref(), Some("AK"));
+    assert!(s.secret_key.is_some());
+    assert!(!format!("{settings:?}").contains("hush"));
+    let RepositoryConfig::S3(t) = &settings.repositories["t"] else {
+        panic!("{:?}", settings.repositories["t"]);
+    };
+    assert_eq!(t.availability_zone, "own");
+}
+
+#[test]
+fn a_setting_of_another_type_is_refused_with_its_own() {
+    let e = load_with("[repository.s]\ntype = \"s3\"\npath = \"/x\"", &[], &[]).unwrap_err();
+    assert!(e.to_string().contains("repository.s.path"), "{e}");
+    assert!(e.hint_text().unwrap().contains("posix"));
+    let e = load_with("[repository.default]\nbucket = \"x\"", &[], &[]).unwrap_err();
+    assert!(e.hint_text().unwrap().contains("s3"), "{e}");
+}
+
+#[test]
+fn a_secret_of_the_wrong_kind_is_not_told() {
+    let file = "[repository.s]\ntype = \"s3\"\nsecret_key = 4711\n";
+    let e = load_with(file, &[], &[]).unwrap_err();
+    assert!(e.to_string().contains("secret_key"), "{e}");
+    assert!(!format!("{e} {e:?}").contains("4711"), "{e}");
+}
+
+#[test]
 fn the_operators_page_lists_every_setting() {
     let page = include_str!("../../../docs/operator.md");
     for key in keys::KEYS {
@@ -169,5 +218,13 @@ fn the_operators_page_lists_every_setting() {
             "{} is not in docs/operator.md",
             key.name
         );
+        if key.types.contains(&"s3") {
+            let page = include_str!("../../../docs/s3.md");
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "{} is not in docs/s3.md",
+                key.name
+            );
+        }
     }
 }
