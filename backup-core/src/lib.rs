@@ -95,6 +95,7 @@ pub mod pipeline;
 pub mod range;
 pub mod record;
 pub mod repository;
+pub mod secret;
 #[cfg(feature = "service")]
 pub mod service;
 #[cfg(feature = "testing")]
@@ -125,6 +126,7 @@ pub use repository::{
     BoxStream, DefaultContainer, Download, Layout, Limits, Listed, PrefixStyle, PutMode,
     Repository, Upload,
 };
+pub use secret::Secret;
 pub use timestamp::Timestamp;
 pub use volume::{
     SnapshotRecord, SnapshotRef, VolumeProvider, VolumeRecord, VolumeRef, VolumeStatus,

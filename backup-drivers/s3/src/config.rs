@@ -1,34 +1,11 @@
 //! The settings of a repository of `type = "s3"`.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use backup_core::{ContainerName, Error, Result};
+use backup_core::{ContainerName, Error, Result, Secret};
 use serde::{Deserialize, Serialize};
 use url::Url;
-
-/// A text that never appears in a log or an error: its `Debug` shows only that it is set.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Takes a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(set)")
-    }
-}
 
 /// How the server is told what bytes to expect, so that it refuses what was damaged on the way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -318,16 +295,7 @@ fn refuse<T>(why: impl Into<String>) -> Result<T> {
 }
 
 fn either(name: &str, text: Option<&Secret>, file: Option<&Path>) -> Result<Option<Secret>> {
-    match (text, file) {
-        (Some(_), Some(_)) => refuse(format!("both {name} and {name}_file are set")),
-        (Some(secret), None) => Ok(Some(secret.clone())),
-        (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|e| Error::io(format!("read {name}_file"), path.display(), e))?;
-            Ok(Some(Secret::new(text.trim())))
-        }
-        (None, None) => Ok(None),
-    }
+    Secret::from_setting(CHECK, name, text, file)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use std::env;
 use std::path::PathBuf;
 
-use backup_core::{Error, Result};
+use backup_core::{Error, Result, Secret};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
 
-use crate::config::{S3Config, Secret};
+use crate::config::S3Config;
 
 /// What of the environment has to do with credentials. The rest (`AWS_ENDPOINT`, `AWS_BUCKET` ...) is not ours to
 /// follow: what is in the settings stands.

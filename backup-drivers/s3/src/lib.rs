@@ -53,7 +53,8 @@ mod upload;
 mod wire;
 mod xml;
 
-pub use config::{ChecksumKind, Encryption, S3Config, Secret};
+pub use backup_core::Secret;
+pub use config::{ChecksumKind, Encryption, S3Config};
 pub use object_store;
 pub use repository::S3Repository;
 pub use unfinished::UnfinishedUpload;
