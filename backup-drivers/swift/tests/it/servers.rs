@@ -17,12 +17,18 @@ pub(crate) fn v1() -> Option<SwiftConfig> {
 /// Swift with Keystone's users, where it runs.
 pub(crate) fn v3() -> Option<SwiftConfig> {
     let url = named("ASHLAR_TEST_SWIFT_V3")?;
-    Some(SwiftConfig::new(url).with_user("demo", "demopw").with_project("demo"))
+    Some(
+        SwiftConfig::new(url)
+            .with_user("demo", "demopw")
+            .with_project("demo"),
+    )
 }
 
 /// Ceph's gateway with its Swift API, where it runs.
 pub(crate) fn radosgw() -> Option<SwiftConfig> {
-    let url = env::var("ASHLAR_TEST_SWIFT_RGW").ok().filter(|v| !v.is_empty())?;
+    let url = env::var("ASHLAR_TEST_SWIFT_RGW")
+        .ok()
+        .filter(|v| !v.is_empty())?;
     let user = env::var("ASHLAR_TEST_SWIFT_RGW_USER").unwrap_or_default();
     let key = env::var("ASHLAR_TEST_SWIFT_RGW_KEY").unwrap_or_default();
     Some(SwiftConfig::new(url).with_user(user, key))
