@@ -37,6 +37,9 @@ mod zlib;
 #[cfg(feature = "zstd")]
 mod zstd;
 
+#[cfg(all(feature = "zlib-fast", feature = "testing"))]
+pub(crate) use zlib::zlib_of_segments;
+
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;

@@ -57,6 +57,21 @@ pub use repository::{Event, MemoryRepository};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// One zlib stream of `input`, cut into segments of these lengths (in bytes, together as long as `input`), which are
+/// stored as they are (`true`) or compressed at `level`, whatever they hold: how tests reach seams that the choice of
+/// the segments would take much data to come to.
+///
+/// # Errors
+/// [`Internal`](crate::ErrorKind::Internal) where libdeflate's output is not understood or there is no such level.
+#[cfg(feature = "zlib-fast")]
+pub fn zlib_of_segments(
+    level: i32,
+    input: &[u8],
+    segments: &[(usize, bool)],
+) -> crate::Result<Vec<u8>> {
+    crate::compress::zlib_of_segments(level, input, segments)
+}
+
 /// Locks, also where a test panicked while it held the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

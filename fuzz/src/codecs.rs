@@ -5,6 +5,7 @@ use backup_core::{CancelToken, ErrorKind, Result};
 
 use super::MAX_INPUT;
 use super::bytes::Bytes;
+use super::elsewhere::inflate;
 
 const ALGORITHMS: [Algorithm; 4] = [
     Algorithm::None,
@@ -46,12 +47,31 @@ pub fn decoders(data: &[u8]) {
     {
         assert_eq!(whole, large, "whole and in slices give the same");
     }
+    if let (Algorithm::Zlib, Ok(whole)) = (algorithm, &whole) {
+        let (read, _) = inflate(stored, length).expect("what we take, another library takes");
+        assert_eq!(*whole, read, "and gives the same");
+    }
+    // The other way round: what another library finds sound, with the length that was told, we restore.
+    if let (Algorithm::Zlib, Err(e), Some((read, _))) = (algorithm, &whole, inflate(stored, length))
+    {
+        assert_ne!(read.len(), length, "another library takes it: {e}");
+    }
 
-    round_trip(&*codec, stored);
+    let rooms = [
+        0,
+        1,
+        stored.len() / 2,
+        stored.len().saturating_sub(1),
+        stored.len(),
+        stored.len() * 2 + 1000,
+    ];
+    for room in rooms {
+        round_trip(&*codec, stored, room);
+    }
 }
 
 /// All of `stored`, handed in `give` bytes at a time, with room for `room` bytes of output.
-fn in_slices(
+pub fn in_slices(
     codec: &dyn Compressor,
     stored: &[u8],
     limit: usize,
@@ -81,11 +101,8 @@ fn in_slices(
     Ok(restored)
 }
 
-/// What a codec wrote, it reads.
-fn round_trip(codec: &dyn Compressor, data: &[u8]) {
-    let Some(room) = data.len().checked_sub(1) else {
-        return;
-    };
+/// What a codec wrote into an output of `room` bytes, it reads.
+fn round_trip(codec: &dyn Compressor, data: &[u8], room: usize) {
     let mut stored = vec![0; room];
     let filled = codec
         .compress(data, &mut stored, &CancelToken::new())

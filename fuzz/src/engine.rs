@@ -1,7 +1,8 @@
 //! The arithmetic of extents against models of a byte or a block at a time.
 
 use backup_core::diff::{
-    BlockState, Coverage, JoinRules, PieceKind, Surviving, merge_newest_wins, pieces as pieces_of,
+    BlockState, Coverage, JoinRules, Piece, PieceKind, Surviving, merge_newest_wins,
+    pieces as pieces_of,
 };
 use backup_core::{ByteRange, ErrorKind, Result};
 
@@ -167,4 +168,46 @@ pub fn pieces(data: &[u8]) {
             .all(|pair| pair[0].range.end() <= pair[1].range.start()),
         "pieces come in order"
     );
+    follow_the_rules(&found, range, block, &states, rules);
+}
+
+/// What joins and what does not, told by the blocks within and between the pieces.
+fn follow_the_rules(
+    found: &[Piece],
+    range: ByteRange,
+    block: u64,
+    states: &[BlockState],
+    rules: JoinRules,
+) {
+    let index = |at: u64| usize::try_from((at - range.start()).div_ceil(block)).expect("an index");
+    for piece in found.iter().filter(|p| p.kind == PieceKind::Data) {
+        let within = &states[index(piece.range.start())..index(piece.range.end())];
+        for run in within.chunk_by(|a, b| a == b) {
+            let bytes = run.len() as u64 * block;
+            match run[0] {
+                BlockState::Same => assert!(bytes <= rules.join_gap, "a gap of {bytes} is joined"),
+                BlockState::Zero => assert!(
+                    (run.len() as u64) < rules.zero_run / block,
+                    "{bytes} zeroes are stored as data"
+                ),
+                BlockState::Data => {}
+            }
+        }
+    }
+    for pair in found.windows(2) {
+        let gap = pair[1].range.start() - pair[0].range.end();
+        if pair.iter().all(|p| p.kind == PieceKind::Data) {
+            assert!(gap > rules.join_gap, "a gap of {gap} is not joined");
+        }
+        // A short run of zeroes beside data belongs to it.
+        if gap == 0
+            && let Some(zero) = pair.iter().find(|p| p.kind == PieceKind::Zero)
+        {
+            let blocks = (index(zero.range.end()) - index(zero.range.start())) as u64;
+            assert!(
+                blocks >= rules.zero_run / block,
+                "{blocks} blocks of zeroes stand alone"
+            );
+        }
+    }
 }

@@ -7,8 +7,9 @@ use backup_core::format::hash_list::{self as hashes, BlockHash, HashListHead};
 use backup_core::format::metadata::{self as meta, Metadata, ObjectEntry};
 use backup_core::format::record::{ImportInto, export, import};
 use backup_core::format::volume::{VolumeMetadata, restore_view};
-use backup_core::{ErrorKind, Result, Timestamp};
+use backup_core::{Algorithm, ErrorKind, Result, Timestamp};
 use base64::Engine as _;
+use serde_json::Value;
 
 use super::MAX_INPUT;
 
@@ -69,6 +70,7 @@ pub fn metadata(data: &[u8]) {
             for entry in &read.1 {
                 assert!(entry.offset.checked_add(entry.length).is_some());
             }
+            same_metadata_as_a_plain_reader(data, &read.0, &read.1);
             let mut written = Vec::new();
             meta::write_head(&mut written, &read.0);
             for (i, entry) in read.1.iter().enumerate() {
@@ -82,6 +84,56 @@ pub fn metadata(data: &[u8]) {
             );
         }
     }
+}
+
+/// A reader that holds all of the JSON, as Cinder's does, sees the same. It refuses some that ours passes over: text with
+/// half a character, or a number beyond all bounds, under a key that nobody reads.
+fn same_metadata_as_a_plain_reader(data: &[u8], head: &Metadata, entries: &[ObjectEntry]) {
+    let Ok(plain) = serde_json::from_slice::<Value>(data) else {
+        return;
+    };
+    let text = |key: &str| plain[key].as_str().map(str::to_owned);
+    assert_eq!(text("version").as_deref(), Some("1.0.0"));
+    assert_eq!(text("backup_name"), head.backup_name);
+    assert_eq!(text("backup_description"), head.backup_description);
+    assert_eq!(text("volume_meta"), head.volume_meta);
+    let id = |key: &str| text(key).map(|id| without_dashes(&id));
+    let parent = head.parent_id.map(|id| id.to_string());
+    assert_eq!(
+        id("backup_id"),
+        Some(without_dashes(&head.backup_id.to_string()))
+    );
+    assert_eq!(id("parent_id"), parent.map(|id| without_dashes(&id)));
+
+    let listed = plain["objects"].as_array().expect("a list of objects");
+    let mut plainly = listed
+        .iter()
+        .flat_map(|o| o.as_object().expect("an object"));
+    for entry in entries {
+        let (name, about) = plainly.next().expect("as many objects");
+        assert_eq!(*name, entry.name);
+        assert_eq!(about["offset"].as_u64(), Some(entry.offset));
+        assert_eq!(about["length"].as_u64(), Some(entry.length));
+        let algorithm = about["compression"].as_str().map(str::parse::<Algorithm>);
+        assert_eq!(algorithm.and_then(Result::ok), Some(entry.compression));
+        let md5 = about.get("md5").and_then(Value::as_str);
+        assert_eq!(
+            md5.map(str::to_ascii_lowercase),
+            entry.md5.map(|md5| hexadecimal(&md5))
+        );
+    }
+    assert!(plainly.next().is_none(), "no object more");
+}
+
+fn without_dashes(id: &str) -> String {
+    id.chars()
+        .filter(|&c| c != '-')
+        .collect::<String>()
+        .to_ascii_lowercase()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn read_hash_list(input: impl Read) -> Result<(HashListHead, Vec<BlockHash>)> {
@@ -109,6 +161,16 @@ pub fn hash_list(data: &[u8]) {
         }
         Ok(read) => {
             assert_eq!(slowly.expect("read at once it is taken"), read);
+            if let Ok(plain) = serde_json::from_slice::<Value>(data) {
+                let listed = plain["sha256s"].as_array().expect("a list of hashes");
+                let plainly: Vec<String> = listed
+                    .iter()
+                    .map(|h| h.as_str().expect("a text").to_ascii_lowercase())
+                    .collect();
+                let ours: Vec<String> = read.1.iter().map(|h| hexadecimal(h)).collect();
+                assert_eq!(plainly, ours, "a plain reader sees the same hashes");
+                assert_eq!(plain["chunk_size"].as_u64(), Some(read.0.block_size));
+            }
             let mut written = Vec::new();
             hashes::write_head(&mut written, &read.0);
             hashes::write_hashes(&mut written, true, &read.1);

@@ -5,11 +5,14 @@
 
 mod bytes;
 mod codecs;
+mod elsewhere;
 mod engine;
 mod formats;
 mod repository;
+mod script;
 
 pub use codecs::decoders;
+pub use elsewhere::{bzip2_stream, zlib_join, zstd_frame};
 pub use engine::{merge, pieces};
 pub use formats::{hash_list, metadata, record, volume_metadata};
 pub use repository::repository;

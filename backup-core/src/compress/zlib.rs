@@ -11,6 +11,9 @@ mod seam;
 #[cfg(feature = "zlib-fast")]
 mod whole;
 
+#[cfg(all(feature = "zlib-fast", feature = "testing"))]
+pub(crate) use whole::zlib_of_segments;
+
 use std::ops::RangeInclusive;
 
 #[cfg(not(feature = "zlib-fast"))]

@@ -116,3 +116,18 @@ fn corpus_of_pieces_is_handled() {
 fn corpus_of_repository_is_handled() {
     replay("repository", bodies::repository);
 }
+
+#[test]
+fn corpus_of_zlib_join_is_handled() {
+    replay("zlib_join", bodies::zlib_join);
+}
+
+#[test]
+fn corpus_of_zstd_frame_is_handled() {
+    replay("zstd_frame", bodies::zstd_frame);
+}
+
+#[test]
+fn corpus_of_bzip2_stream_is_handled() {
+    replay("bzip2_stream", bodies::bzip2_stream);
+}

@@ -162,6 +162,33 @@ fn join(
     Ok(stream.end(libdeflater::adler32(input)))
 }
 
+/// See [`testing::zlib_of_segments`](crate::testing::zlib_of_segments).
+#[cfg(feature = "testing")]
+pub(crate) fn zlib_of_segments(
+    level: i32,
+    input: &[u8],
+    segments: &[(usize, bool)],
+) -> Result<Vec<u8>> {
+    let kinds: Vec<(usize, Kind)> = segments
+        .iter()
+        .map(|&(length, stored)| (length, if stored { Kind::Noise } else { Kind::Other }))
+        .collect();
+    let level = CompressionLvl::new(level)
+        .map_err(|_| Error::internal("compress", "libdeflate has no such level"))?;
+    // A segment grows by a few bytes for each 65 535, and by at most ten at its seam.
+    let mut out = vec![0; input.len() + input.len() / 1000 + segments.len() * 16 + 64];
+    let filled = join(
+        &mut libdeflater::Compressor::new(level),
+        input,
+        &kinds,
+        &mut out,
+        &CancelToken::new(),
+    )?
+    .ok_or_else(|| Error::internal("compress", "the joined stream does not fit"))?;
+    out.truncate(filled);
+    Ok(out)
+}
+
 /// A zlib stream that is being written. `None` from its methods: the output is too short.
 struct Stream<'a> {
     out: &'a mut [u8],
