@@ -13,6 +13,7 @@ mod reader;
 mod restore;
 mod scan;
 mod slices;
+mod split;
 mod spool;
 mod verify;
 mod writer;

@@ -6,8 +6,9 @@ use bytes::Bytes;
 
 use super::check::OpenChain;
 use super::fetch::fetch;
-use super::proof::{Checked, Write, alignment, check_md5, check_parts, check_zeroes};
+use super::proof::{Checked, Write, check_md5, check_parts, check_zeroes, without};
 use super::slices;
+use super::split::SplitBlocks;
 use crate::backup::Problem;
 use crate::buffer::{Buf, BufferPool};
 use crate::compress::{Algorithm, decompressor};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub(crate) md5: bool,
     /// Whether damage is noted and worked around instead of ending the job.
     pub(crate) tolerant: bool,
+    pub(crate) split: SplitBlocks,
     pub(crate) cx: JobContext,
 }
 
@@ -178,10 +180,7 @@ pub(crate) async fn handle(
                     .iter()
                     .map(|&part| Problem::new(&name, Some(part), &text)),
             );
-            item.parts
-                .iter()
-                .map(|&range| Write::Zeroes(range))
-                .collect()
+            without(&shared, &name, &item.parts, &mut handled)?
         }
         Err(e) => return Err(e),
     };
@@ -287,8 +286,8 @@ impl CheckTask {
                 .object(self.entry.length)
                 .is_ok_and(|z| z.stored == stored[..] && Some(z.md5) == self.entry.md5);
         let data = decode(&self.entry, &self.key, stored, self.shared.cx.buffers())?;
-        let aligned = alignment(&self.shared, &self.parts);
-        let md5 = if (self.shared.md5 || !aligned) && !proven_zero {
+        let unlisted = self.shared.chain.hashes.is_none();
+        let md5 = if (self.shared.md5 || unlisted) && !proven_zero {
             check_md5(&self.shared, &self.entry, &self.key, &data)?;
             true
         } else {
@@ -300,7 +299,6 @@ impl CheckTask {
             &self.parts,
             self.entry.offset,
             &data,
-            aligned,
             md5,
             || md5_lanes::md5(&data),
             self.entry.md5,

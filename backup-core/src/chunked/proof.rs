@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::item::{Handled, Shared};
+use super::split::{WholeBlock, cut};
 use crate::backup::Problem;
 use crate::diff::{BlockHash, BlockHasher, is_zero};
 use crate::error::{Error, Result};
@@ -27,18 +28,6 @@ pub(crate) struct Checked {
     pub(crate) problems: Vec<Problem>,
 }
 
-/// Whether all of `parts` are whole blocks of the hash list, so that it can prove them.
-pub(crate) fn alignment(shared: &Shared, parts: &[ByteRange]) -> bool {
-    let Some(list) = &shared.chain.hashes else {
-        return false;
-    };
-    let block = list.block_size();
-    parts.iter().all(|p| {
-        p.start().is_multiple_of(block)
-            && (p.end().is_multiple_of(block) || p.end() == shared.chain.length)
-    })
-}
-
 /// Checks that `parts` are zero by the hash list.
 pub(crate) fn check_zeroes(
     shared: &Shared,
@@ -60,7 +49,14 @@ pub(crate) fn check_zeroes(
     };
     let block = list.block_size();
     let whole = chain.hasher.zeroes(chain.hasher.block_size());
-    for part in parts {
+    let mut out = Checked::default();
+    for &all in parts {
+        handled.checked += all.len();
+        let (split, within) = cut(all, block, chain.length);
+        for (block, piece) in split {
+            add_piece(shared, name, block, piece, Some(Piece::Zeroes), &mut out)?;
+        }
+        let Some(part) = within else { continue };
         let first = part.start() / block;
         let count = part.end().div_ceil(block) - first;
         for at in (0..count).step_by(HASHES) {
@@ -72,7 +68,7 @@ pub(crate) fn check_zeroes(
                 };
                 if *hash != expected {
                     let range = ByteRange::at(i * block, block_length(i, block, chain.length))
-                        .unwrap_or(*part);
+                        .unwrap_or(part);
                     let why = if gap {
                         format!(
                             "no layer has bytes {range}, and the hash list says that they are not zero"
@@ -86,9 +82,88 @@ pub(crate) fn check_zeroes(
                 }
             }
         }
-        handled.checked += part.len();
+        out.writes.push(Write::Zeroes(part));
     }
-    Ok(parts.iter().map(|&p| Write::Zeroes(p)).collect())
+    handled.problems.append(&mut out.problems);
+    Ok(out.writes)
+}
+
+/// What a piece of a block holds.
+pub(crate) enum Piece<'a> {
+    Bytes(&'a [u8]),
+    Zeroes,
+}
+
+/// Takes in a piece of a block (`None`: it could not be had), and judges the block once it is whole.
+fn add_piece(
+    shared: &Shared,
+    name: &str,
+    block: ByteRange,
+    piece: ByteRange,
+    what: Option<Piece<'_>>,
+    out: &mut Checked,
+) -> Result<()> {
+    let zeroes;
+    let bytes = match what {
+        Some(Piece::Bytes(bytes)) => Some(bytes),
+        Some(Piece::Zeroes) => {
+            zeroes = vec![0; usize::try_from(piece.len()).unwrap_or(0)];
+            Some(&zeroes[..])
+        }
+        None => None,
+    };
+    let Some(whole) = shared.split.add(block, piece, bytes)? else {
+        return Ok(());
+    };
+    let why = match whole {
+        WholeBlock::Bytes(bytes) => {
+            let list = shared.chain.hashes.as_ref().ok_or_else(|| {
+                Error::internal("check", "pieces of blocks are kept without a hash list")
+            })?;
+            let expected = list.hashes(block.start() / list.block_size(), 1)?;
+            let found = shared.chain.hasher.blocks(&bytes, shared.cx.cancel())?;
+            if found.first().map(|(hash, _)| hash) == expected.first() {
+                out.writes.push(Write::Data(block, Bytes::from(bytes)));
+                return Ok(());
+            }
+            "the SHA-256 of a block that comes in pieces from several objects is not what the hash list says: an offset \
+             or a length in the metadata is the suspect"
+        }
+        WholeBlock::Bad => "a piece of this block could not be had",
+    };
+    if !shared.tolerant {
+        return Err(Error::corrupt(
+            "check object",
+            name,
+            format!("{why} (bytes {block} of the volume)"),
+        )
+        .hint("the backup is damaged; `volume backup verify` lists all damage, `--salvage` restores the rest"));
+    }
+    out.problems.push(Problem::new(name, Some(block), why));
+    out.writes.push(Write::Zeroes(block));
+    Ok(())
+}
+
+/// What is written for parts that could not be had, where the job goes on: zeroes, so that nothing old stays there.
+pub(crate) fn without(
+    shared: &Shared,
+    name: &str,
+    parts: &[ByteRange],
+    handled: &mut Handled,
+) -> Result<Vec<Write>> {
+    let Some(list) = &shared.chain.hashes else {
+        return Ok(parts.iter().map(|&p| Write::Zeroes(p)).collect());
+    };
+    let mut out = Checked::default();
+    for &part in parts {
+        let (split, within) = cut(part, list.block_size(), shared.chain.length);
+        for (block, piece) in split {
+            add_piece(shared, name, block, piece, None, &mut out)?;
+        }
+        out.writes.extend(within.map(Write::Zeroes));
+    }
+    handled.problems.append(&mut out.problems);
+    Ok(out.writes)
 }
 
 /// Hashes looked up at once.
@@ -131,7 +206,8 @@ pub(crate) fn no_checksum(shared: &Shared, key: &ObjectKey) -> Result<()> {
     ))
 }
 
-/// Checks `parts` of `data`, which lies at `offset` of the volume, and tells what is to be written.
+/// Checks `parts` of `data`, which lies at `offset` of the volume, against the hash list where there is one (else its MD5
+/// was checked), and tells what is to be written.
 #[expect(
     clippy::too_many_arguments,
     reason = "whole objects and slices share it"
@@ -142,21 +218,37 @@ pub(crate) fn check_parts(
     parts: &[ByteRange],
     offset: u64,
     data: &Bytes,
-    aligned: bool,
     md5_is_right: bool,
     md5: impl Fn() -> [u8; 16],
     expected_md5: Option<[u8; 16]>,
 ) -> Result<Checked> {
     let mut out = Checked::default();
-    for &part in parts {
+    let slice = |part: ByteRange| {
         let from = usize::try_from(part.start() - offset);
         let to = usize::try_from(part.end() - offset);
-        let (Ok(from), Ok(to)) = (from, to) else {
-            return Err(Error::internal("check object", "too long for memory").on(key));
-        };
-        let bytes = data.slice(from..to);
-        let blocks = match (&shared.chain.hashes, aligned) {
-            (Some(list), true) => {
+        match (from, to) {
+            (Ok(from), Ok(to)) => Ok(data.slice(from..to)),
+            _ => Err(Error::internal("check object", "too long for memory").on(key)),
+        }
+    };
+    for &all in parts {
+        out.bytes += all.len();
+        let mut part = all;
+        if let Some(list) = &shared.chain.hashes {
+            let (split, within) = cut(all, list.block_size(), shared.chain.length);
+            for (block, piece) in split {
+                let bytes = slice(piece)?;
+                let what = Some(Piece::Bytes(&bytes));
+                add_piece(shared, &key.to_string(), block, piece, what, &mut out)?;
+            }
+            match within {
+                Some(within) => part = within,
+                None => continue,
+            }
+        }
+        let bytes = slice(part)?;
+        let blocks = match &shared.chain.hashes {
+            Some(list) => {
                 let block = list.block_size();
                 let expected = list.hashes(part.start() / block, part.len().div_ceil(block))?;
                 check_blocks(
@@ -167,7 +259,7 @@ pub(crate) fn check_parts(
                     shared.cx.cancel(),
                 )?
             }
-            _ => untested(part, &bytes),
+            None => untested(part, &bytes),
         };
         if let Some(bad) = blocks.iter().find(|b| b.bad) {
             let suspect = if md5_is_right || expected_md5.is_some_and(|e| e == md5()) {
@@ -190,7 +282,6 @@ pub(crate) fn check_parts(
                     .map(|b| Problem::new(key.to_string(), Some(b.range), suspect)),
             );
         }
-        out.bytes += part.len();
         add_writes(&mut out.writes, part, &bytes, &blocks);
     }
     Ok(out)

@@ -13,6 +13,7 @@ use super::hash_index::HashIndex;
 use super::item::{Shared, WHOLE};
 use super::layer_index::LayerIndex;
 use super::slices::{self, Slices};
+use super::split::SplitBlocks;
 use crate::backup::{BackupReader, Chain};
 use crate::buffer::Buf;
 use crate::compress::{Algorithm, decompressor};
@@ -42,6 +43,7 @@ pub(super) async fn open(
             known_zero: false,
             md5: false,
             tolerant: false,
+            split: SplitBlocks::default(),
             cx: cx.clone(),
         }),
         kept: Mutex::default(),

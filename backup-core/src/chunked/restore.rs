@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use super::ChunkedBackup;
 use super::check::OpenChain;
 use super::item::{Handled, Item, Shared, handle};
+use super::split::SplitBlocks;
 use crate::backup::{Chain, Check, Report, RestoreOptions};
 use crate::device::BlockDevice;
 use crate::diff::merge_newest_wins;
@@ -44,6 +45,7 @@ pub(super) async fn restore(
         known_zero: geometry.known_zero,
         md5: options.check == Check::Md5,
         tolerant: options.salvage,
+        split: SplitBlocks::default(),
         cx: cx.clone(),
     });
     let mut report = transfer(&shared, Phase::Restore).await?;
@@ -99,6 +101,9 @@ impl Transfer<'_> {
         }
         while !self.tasks.is_empty() {
             self.take_one().await?;
+        }
+        if !shared.split.is_empty() {
+            return Err(Error::internal("restore", "a block was not completed"));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use md5_lanes::Md5;
 
 use super::item::{Handled, Shared, write};
-use super::proof::{alignment, check_parts, no_checksum, wrong_md5};
+use super::proof::{check_parts, no_checksum, wrong_md5};
 use crate::buffer::Buf;
 use crate::compress::{Decoder, decompressor};
 use crate::error::{Error, Result};
@@ -31,8 +31,7 @@ pub(super) async fn handle(
     parts: &[ByteRange],
     handled: &mut Handled,
 ) -> Result<()> {
-    let aligned = alignment(shared, parts);
-    let by_md5 = shared.md5 || !aligned;
+    let by_md5 = shared.md5 || shared.chain.hashes.is_none();
     if by_md5 {
         // The MD5 must be right before a byte counts: the object is read once only for that.
         handled.fetched += prove(shared, entry, key).await?;
@@ -55,7 +54,6 @@ pub(super) async fn handle(
                     &within,
                     range.start(),
                     &slice,
-                    aligned,
                     by_md5,
                     || [0; 16],
                     None,

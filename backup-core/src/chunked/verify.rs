@@ -10,6 +10,7 @@ use super::check::OpenChain;
 use super::item::{Shared, is_damage};
 use super::layer_index::LayerIndex;
 use super::restore::transfer;
+use super::split::SplitBlocks;
 use crate::backup::{Chain, Problem, Report};
 use crate::error::Result;
 use crate::job::{JobContext, Phase};
@@ -43,6 +44,7 @@ pub(super) async fn verify(
         known_zero: true,
         md5: true,
         tolerant: true,
+        split: SplitBlocks::default(),
         cx: cx.clone(),
     });
     let mut report = transfer(&shared, Phase::Verify).await?;

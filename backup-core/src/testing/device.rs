@@ -123,8 +123,13 @@ impl MemoryDevice {
     }
 
     /// Tells no holes: everything is allocated, so that zeroes must be found by reading.
-    pub fn without_holes(mut self) -> Self {
-        self.holes = false;
+    pub fn without_holes(self) -> Self {
+        self.with_holes(false)
+    }
+
+    /// Tells its holes, or tells that everything is allocated.
+    pub fn with_holes(mut self, yes: bool) -> Self {
+        self.holes = yes;
         self
     }
 

@@ -14,6 +14,7 @@ pub struct Version {
     pub parent: Option<usize>,
     pub content: MemoryDevice,
     pub outcome: Outcome,
+    pub deleted: bool,
 }
 
 pub struct History {
@@ -85,6 +86,7 @@ impl History {
             parent,
             content: self.volume.copy(),
             outcome,
+            deleted: false,
         });
         Ok(self.versions.len() - 1)
     }
@@ -98,6 +100,34 @@ impl History {
         self.try_back_up(Some(self.versions.len() - 1))
             .await
             .unwrap()
+    }
+
+    /// Deletes a version that no other one stands on, and sees that nothing of it is left.
+    pub async fn delete(&mut self, version: usize) {
+        let location = self.versions[version].layer.location.clone();
+        self.engine.delete(&location, &self.cx).await.unwrap();
+        let prefix = format!("{}/{}", location.container, location.prefix);
+        let left: Vec<_> = self
+            .memory
+            .objects()
+            .into_iter()
+            .filter(|(path, _)| path.starts_with(&prefix))
+            .collect();
+        assert_eq!(left, [], "what is left of version {version}");
+        self.versions[version].deleted = true;
+    }
+
+    /// The versions that are there, and of those the ones that no other one stands on.
+    pub fn alive_and_leaves(&self) -> (Vec<usize>, Vec<usize>) {
+        let alive: Vec<usize> = (0..self.versions.len())
+            .filter(|&v| !self.versions[v].deleted)
+            .collect();
+        let leaves = alive
+            .iter()
+            .copied()
+            .filter(|&v| alive.iter().all(|&c| self.versions[c].parent != Some(v)))
+            .collect();
+        (alive, leaves)
     }
 
     pub fn chain(&self, version: usize) -> Chain {
@@ -122,7 +152,7 @@ impl History {
             .await
     }
 
-    /// Restores `version` into a new and into a dirty, larger target, and compares.
+    /// Restores `version` into a new target, a dirty one and a dirty, larger one, and compares.
     pub async fn check(&self, version: usize) {
         let expected = &self.versions[version].content;
         let length = expected.geometry().length;
@@ -137,6 +167,16 @@ impl History {
             new.first_difference(expected),
             None,
             "version {version} into a new volume"
+        );
+        let exact = MemoryDevice::new(length);
+        exact.poke(0, &noise(length, usize::try_from(length).unwrap()));
+        self.restore_onto(version, &exact, &RestoreOptions::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            exact.first_difference(expected),
+            None,
+            "version {version} into a dirty volume of its length"
         );
         let dirty = MemoryDevice::new(length + 7777);
         let junk: Vec<u8> = (1..=251u8)
@@ -161,7 +201,7 @@ impl History {
     }
 
     pub async fn check_all(&self) {
-        for version in 0..self.versions.len() {
+        for version in self.alive_and_leaves().0 {
             self.check(version).await;
             let report = self
                 .engine

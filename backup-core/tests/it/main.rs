@@ -12,3 +12,4 @@ mod corpus;
 mod engine;
 mod history;
 mod model;
+mod split;
