@@ -56,7 +56,8 @@ fn compressed(
         stored.truncate(filled);
         stored
     });
-    if stored.is_none() && room + 1 >= content.len() && content.len() <= 64 << 10 {
+    // From 4 KiB on, samples tell whether it is tried at all, and may miss what would shrink.
+    if stored.is_none() && room + 1 >= content.len() && content.len() < 4096 {
         let other = miniz_oxide::deflate::compress_to_vec(&content, 1).len();
         // The other has no header, no checksum and no block of its own here.
         assert!(
