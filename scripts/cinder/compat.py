@@ -81,7 +81,7 @@ class Link:
 
     def __init__(self, repository, label, image, record_file, fields, writer):
         self.label, self.image, self.record, self.writer = label, image, record_file, writer
-        self.id = fields['id']
+        self.id, self.block = fields['id'], BLOCK
         with open(os.path.join(repository, fields['container'], fields['service_metadata'] + '_metadata')) as f:
             entries = json.load(f)['objects']
         self.objects = [(o['offset'], o['length']) for entry in entries for o in entry.values()]
@@ -263,7 +263,7 @@ class Suite:
             seen = oracle.run('verify', driver='posix', repo=chain.repository, record=chain.records(at),
                               backup_id=link.id)
             problem = 'wrong: %s' % ', '.join(seen['bad']) if seen['bad'] else None
-            if seen['sha256s'] != -(-len(link.image) // BLOCK):
+            if seen['sha256s'] != -(-len(link.image) // link.block):
                 problem = '%d block hashes' % seen['sha256s']
             self.report.case(case, problem)
         except OracleError as e:

@@ -38,3 +38,13 @@ cinder_compatibility() {
   read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1; echo 0 0)
   count_tests "compatibility with Cinder" "$status" "$p" "$f" 0
 }
+
+cinder_histories() {
+  section "Random histories, restored by Cinder 29"
+  local log=$work/histories.log status=0 p f
+  python3 "$here/cinder/histories.py" --histories "${1:-2}" --seconds "${2:-0}" ${ASHLAR_SEED:+--seed "$ASHLAR_SEED"} \
+    >"$log" 2>&1 || status=$?
+  grep -v '^ok ' "$log"
+  read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1; echo 0 0)
+  count_tests "random histories with Cinder" "$status" "$p" "$f" 0
+}

@@ -77,3 +77,11 @@ rust_binary() {
   check "cargo build" cargo build --quiet --workspace --bins
   export ASHLAR=$CARGO_TARGET_DIR/debug/ashlar
 }
+
+memory_limits() {
+  section "Peak memory at default settings"
+  local log=$work/memory.log status=0 p f
+  "$here/memory" --dir "$work" 2>&1 | tee "$log" || status=$?
+  read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log" | tail -n 1; echo 0 0)
+  count_tests "peak memory" "$status" "$p" "$f" 0
+}

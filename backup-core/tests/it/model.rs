@@ -3,7 +3,7 @@
 use backup_core::compress::compressor;
 use backup_core::diff::JoinRules;
 use backup_core::{
-    Algorithm, BackupReader, BlockDevice, Buf, ByteRange, ChunkedConfig, ErrorKind, ExtentKind,
+    Algorithm, Backup, BlockDevice, Buf, ByteRange, ChunkedConfig, ErrorKind, ExtentKind,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{
