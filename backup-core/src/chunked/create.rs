@@ -50,7 +50,7 @@ pub(super) async fn create(
     source: &Attachment,
     cx: &JobContext,
 ) -> Result<Outcome> {
-    let result = match Creation::begin(engine, plan, parent, source, cx).await {
+    let (result, numbered) = match Creation::begin(engine, plan, parent, source, cx).await {
         Ok(mut creation) => {
             let result = creation.run().await;
             if result.is_err()
@@ -59,14 +59,16 @@ pub(super) async fn create(
                 cx.observer()
                     .warning(&format!("an unfinished upload could not be removed: {e}"));
             }
-            result
+            (result, creation.objects)
         }
-        Err(e) => Err(e),
+        Err(e) => (Err(e), 0),
     };
     if result.is_err() {
         // A job that was cancelled must still be able to clean up.
         let cleaning = cx.clone().with_cancel(CancelToken::new());
-        if let Err(e) = super::delete::delete(&engine.repository, &plan.location, &cleaning).await {
+        let cleaned =
+            super::delete::clean_up(&engine.repository, &plan.location, numbered, &cleaning).await;
+        if let Err(e) = cleaned {
             cx.observer().warning(&format!(
                 "objects of the failed backup could not be removed and stay until it is deleted: {e}"
             ));

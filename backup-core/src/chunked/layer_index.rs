@@ -9,7 +9,7 @@ use crate::compress::Algorithm;
 use crate::diff::Coverage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::metadata::{self, Metadata, ObjectEntry};
-use crate::id::{ObjectKey, Prefix};
+use crate::id::{Location, ObjectKey, Prefix};
 use crate::job::JobContext;
 use crate::range::ByteRange;
 use crate::repository::Repository;
@@ -62,12 +62,7 @@ impl LayerIndex {
         cx: &JobContext,
     ) -> Result<Self> {
         let key = layer.location.metadata();
-        let prefix = layer.location.prefix.clone();
-        let (metadata, mut built) = parse_object(repository, &key, cx, move |reader| {
-            let mut built = Builder::default();
-            let metadata = metadata::read_metadata(reader, &mut |entry| built.add(&prefix, &entry))?;
-            Ok((metadata, built))
-        })
+        let (metadata, mut built) = Self::parse(repository, &layer.location, cx)
         .await
         .map_err(|e| {
             if e.is(ErrorKind::NotFound) {
@@ -108,6 +103,46 @@ impl LayerIndex {
             entries: built.entries,
             names: built.names,
             order,
+            count: built.count,
+            end: built.end,
+        })
+    }
+
+    async fn parse(
+        repository: &Arc<dyn Repository>,
+        location: &Location,
+        cx: &JobContext,
+    ) -> Result<(Metadata, Builder)> {
+        let prefix = location.prefix.clone();
+        parse_object(repository, &location.metadata(), cx, move |reader| {
+            let mut built = Builder::default();
+            let metadata =
+                metadata::read_metadata(reader, &mut |entry| built.add(&prefix, &entry))?;
+            Ok((metadata, built))
+        })
+        .await
+    }
+
+    /// Reads the names of the objects that the metadata at `location` lists, whatever backup and parent it names.
+    ///
+    /// # Errors
+    /// As those of [`load`](Self::load).
+    pub(crate) async fn load_names(
+        repository: &Arc<dyn Repository>,
+        location: &Location,
+        cx: &JobContext,
+    ) -> Result<Self> {
+        let (metadata, built) = Self::parse(repository, location, cx).await?;
+        Ok(Self {
+            layer: Layer {
+                id: metadata.backup_id,
+                location: location.clone(),
+            },
+            metadata,
+            entries: built.entries,
+            names: built.names,
+            // As they are listed: names need no order.
+            order: None,
             count: built.count,
             end: built.end,
         })

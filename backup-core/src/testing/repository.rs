@@ -47,6 +47,8 @@ struct State {
     shared: HashMap<(usize, u64), Bytes>,
     open_uploads: usize,
     events: Vec<Event>,
+    /// What listings leave out.
+    unlisted: Option<fn(&str) -> bool>,
 }
 
 #[derive(Clone)]
@@ -202,6 +204,11 @@ impl MemoryRepository {
                 .and_then(|rest| rest.strip_prefix('/'))
                 .is_some_and(|object| objects.remove(object).is_some())
         })
+    }
+
+    /// Leaves objects whose names `are` such out of listings, as a store does whose listing lags.
+    pub fn unlist(&self, are: fn(&str) -> bool) {
+        lock(&self.state).unlisted = Some(are);
     }
 
     /// Loses all that no barrier and no [`Upload::complete`] made durable, as a power cut may. How many objects that
@@ -413,6 +420,9 @@ impl Repository for MemoryRepository {
             let Some(rest) = name.strip_prefix(prefix) else {
                 break;
             };
+            if state.unlisted.is_some_and(|are| are(name)) {
+                continue;
+            }
             match delimiter.and_then(|d| Some((rest.find(d)?, d.len_utf8()))) {
                 Some((at, width)) => {
                     let beginning = &name[..prefix.len() + at + width];

@@ -7,9 +7,10 @@ use backup_core::diff::JoinRules;
 use backup_core::testing::{HoleDevice, MemoryDevice, MemoryRepository};
 use backup_core::{
     Algorithm, Attachment, Backup, BackupRequest, BlockDevice, ByteRange, Chain, Check,
-    ChunkedBackup, ChunkedConfig, ErrorKind, ExtentKind, Layer, Limits, RestoreOptions, Timestamp,
-    VolumeId,
+    ChunkedBackup, ChunkedConfig, ErrorKind, ExtentKind, Layer, Limits, PutMode, RestoreOptions,
+    Timestamp, VolumeId,
 };
+use bytes::Bytes;
 
 use crate::history::{History, context, noise, small, text};
 
@@ -169,6 +170,16 @@ async fn a_failed_backup_leaves_nothing_behind() {
 }
 
 #[tokio::test]
+async fn a_failed_backup_leaves_nothing_that_a_lagging_listing_hides() {
+    let mut h = history(1 << 20);
+    h.volume.poke(0, &noise(1, 1 << 20));
+    h.volume.fail_read(12);
+    h.memory.unlist(|_| true);
+    h.try_back_up(None).await.unwrap_err();
+    assert_eq!(h.memory.objects(), []);
+}
+
+#[tokio::test]
 async fn a_cancelled_backup_leaves_nothing_behind() {
     let mut h = history(1 << 20);
     h.volume.poke(0, &noise(1, 1 << 20));
@@ -195,6 +206,34 @@ async fn deleting_a_backup_leaves_its_neighbours() {
             .all(|(name, _)| !name.contains(&h.id(1).to_string()))
     );
     h.check(0).await;
+}
+
+#[tokio::test]
+async fn what_a_lagging_listing_hides_is_restored_and_deleted() {
+    let mut h = history(400_000);
+    h.volume.poke(0, &noise(1, 400_000));
+    h.full().await;
+    h.memory.unlist(|name| !name.ends_with("-00002"));
+    h.check(0).await;
+    let location = h.versions[0].layer.location.clone();
+    h.engine.delete(&location, &h.cx).await.unwrap();
+    assert_eq!(h.memory.objects(), []);
+}
+
+#[tokio::test]
+async fn a_backup_with_damaged_metadata_can_be_deleted() {
+    let mut h = history(400_000);
+    h.volume.poke(0, &noise(1, 400_000));
+    h.full().await;
+    let location = h.versions[0].layer.location.clone();
+    let damaged = Bytes::from_static(b"{ \"objects\": 7");
+    let put = h
+        .engine
+        .repository()
+        .put(&location.metadata(), damaged, PutMode::Overwrite);
+    put.await.unwrap();
+    h.engine.delete(&location, &h.cx).await.unwrap();
+    assert_eq!(h.memory.objects(), []);
 }
 
 #[tokio::test]

@@ -186,7 +186,7 @@ impl Wire {
 
     async fn once(&self, ask: &Ask) -> Result<Response, Failure> {
         let mut session = self.account.session().await?;
-        let mut renewed = false;
+        let mut renewals = 0;
         loop {
             let bytes = ask.payload.length().saturating_add(ask.moves.unwrap_or(0));
             let allowed = ask.pace(self.transport.pace()).allow(bytes);
@@ -200,9 +200,10 @@ impl Wire {
                 let pace = self.transport.pace();
                 self.transport.body(response, LONGEST_ERROR, pace).await
             };
-            if status == StatusCode::UNAUTHORIZED && !renewed {
-                // A token may end between its renewal and its use, which a second renewal mends.
-                renewed = !session.is_over();
+            // Once; a second time only for a token that ended between its renewal and its use.
+            let is_renewable = renewals == 0 || (renewals == 1 && session.is_over());
+            if status == StatusCode::UNAUTHORIZED && is_renewable {
+                renewals += 1;
                 session = self.account.renewed(&session).await?;
                 continue;
             }

@@ -4,6 +4,7 @@ keystone_accounts.py URL SWIFT_PORT
 """
 import json
 import sys
+import urllib.error
 import urllib.request
 
 URL, SWIFT_PORT = sys.argv[1:3]
@@ -22,17 +23,35 @@ def call(method, path, body=None, token=None):
 
 DEFAULT = {'domain': {'id': 'default'}}
 PASSWORD = {'user': {'name': 'admin', 'password': 'adminpw', **DEFAULT}}
-TOKEN = call('POST', '/auth/tokens', {'auth': {
-    'identity': {'methods': ['password'], 'password': PASSWORD},
-    'scope': {'project': {'name': 'admin', **DEFAULT}}}})[1]['X-Subject-Token']
+
+
+def sign_in():
+    return call('POST', '/auth/tokens', {'auth': {
+        'identity': {'methods': ['password'], 'password': PASSWORD},
+        'scope': {'project': {'name': 'admin', **DEFAULT}}}})[1]['X-Subject-Token']
+
+
+token = sign_in()
+
+
+def admin(method, path, body=None):
+    """A request of the administrator, whose token may live for seconds only."""
+    global token
+    try:
+        return call(method, path, body, token)[0]
+    except urllib.error.HTTPError as error:
+        if error.code != 401:
+            raise
+        token = sign_in()
+        return call(method, path, body, token)[0]
 
 
 def get(path):
-    return call('GET', path, token=TOKEN)[0]
+    return admin('GET', path)
 
 
 def make(path, kind, **values):
-    return call('POST', path, {kind: values}, TOKEN)[0][kind]['id']
+    return admin('POST', path, {kind: values})[kind]['id']
 
 
 roles = {role['name']: role['id'] for role in get('/roles')['roles']}
@@ -45,7 +64,7 @@ for name in ('demo', 'other', 'reader', 'stranger'):
 users['swift'] = make('/users', 'user', name='swift', password='servicepw', domain_id='default')
 for project, user, role in (('demo', 'demo', 'member'), ('other', 'other', 'member'), ('demo', 'reader', 'reader'),
                             ('service', 'swift', 'service'), ('service', 'swift', 'admin')):
-    call('PUT', '/projects/%s/users/%s/roles/%s' % (projects[project], users[user], roles[role]), token=TOKEN)
+    admin('PUT', '/projects/%s/users/%s/roles/%s' % (projects[project], users[user], roles[role]))
 service = make('/services', 'service', type='object-store', name='swift')
 for interface in ('public', 'internal', 'admin'):
     make('/endpoints', 'endpoint', interface=interface, region_id='RegionOne', service_id=service,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use backup_core::testing::{ConformanceOptions, conformance};
 use backup_swift::SwiftRepository;
 
-use crate::servers::{all, container, fresh};
+use crate::servers::{all, container, fresh, v1};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_server_keeps_the_promises() {
@@ -20,16 +20,15 @@ async fn each_server_keeps_the_promises() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn objects_in_segments_keep_the_promises() {
-    for (name, mut config) in all() {
-        // Every object above 200 000 bytes goes in segments of 100 000 and more.
-        (config.max_object_size, config.segment_size) = (Some(200_000), 100_000);
-        let repository = Arc::new(SwiftRepository::open(&config).unwrap());
-        let options = ConformanceOptions::default()
-            .with_container(container(&fresh()))
-            .with_part(300_000)
-            .with_many(20);
-        let passed = conformance(repository, options).await;
-        let passed = passed.unwrap_or_else(|e| panic!("{name}: {e}"));
-        println!("{name}: {} checks", passed.len());
-    }
+    let Some(mut config) = v1() else { return };
+    (config.max_object_size, config.segment_size) = (Some(1 << 20), 1 << 20);
+    let repository = Arc::new(SwiftRepository::open(&config).unwrap());
+    let options = ConformanceOptions::default()
+        .with_container(container(&fresh()))
+        .with_part(1_500_000)
+        .with_many(20)
+        // Who reads a large object while it is replaced is told so: its segments are gone.
+        .without_atomic_overwrite();
+    let passed = conformance(repository, options).await;
+    println!("in segments: {} checks", passed.unwrap().len());
 }

@@ -5,5 +5,18 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod auth;
+mod cinder;
 mod conformance;
+mod containers;
+mod errors;
+mod fake;
+mod faults;
+mod keystone;
+mod large;
+mod life;
+mod objects;
+mod secrets;
 mod servers;
+mod shaky;
+mod throughput;
