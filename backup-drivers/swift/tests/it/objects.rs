@@ -98,7 +98,7 @@ async fn more_than_a_page_is_listed_whole() {
     assert_eq!(listed[0].size, 7);
     assert_eq!(
         listed[0].modified.unwrap().openstack(),
-        "2026-11-27 10:00:00.123456+00:00"
+        "2026-11-27T10:00:00.123456"
     );
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -55,16 +55,20 @@ impl Shaky {
             .with_project("demo")
     }
 
-    fn control(&self, command: &str, arguments: &[&str]) {
+    /// Runs the servers' script.
+    fn call(&self, command: &str, arguments: &[&str]) -> Output {
         let script =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers/swift/swift");
         let mut call = Command::new(script);
-        let done = call
-            .arg(command)
+        call.arg(command)
             .arg(&self.folder)
             .args(arguments)
             .output()
-            .unwrap();
+            .unwrap()
+    }
+
+    fn control(&self, command: &str, arguments: &[&str]) {
+        let done = self.call(command, arguments);
         assert!(done.status.success(), "{command} {arguments:?}: {done:?}");
     }
 
@@ -98,20 +102,12 @@ impl Shaky {
 }
 
 impl Drop for Shaky {
+    /// What does not come back is seen by the next test; a panic here would hide why this one failed.
     fn drop(&mut self) {
-        self.control("fault", &["off"]);
+        self.call("fault", &["off"]);
         for server in self.stopped.lock().unwrap().drain(..) {
-            let _ = Command::new(
-                Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/servers/swift/swift"),
-            )
-            .args([
-                "signal".as_ref(),
-                self.folder.as_os_str(),
-                server.as_ref(),
-                "CONT".as_ref(),
-            ])
-            .output();
-            self.control("run", &[&server]);
+            self.call("signal", &[&server, "CONT"]);
+            self.call("run", &[&server]);
         }
     }
 }
