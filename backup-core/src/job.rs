@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use budget::{MemoryBudget, MemoryPermit};
 pub use cancel::CancelToken;
-pub use cpu::CpuPool;
+pub use cpu::{CpuPool, CpuTask};
 pub use observer::{NoObserver, Observer, Phase, Progress};
 
 use crate::buffer::BufferPool;

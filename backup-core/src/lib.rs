@@ -117,8 +117,8 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{BackupId, ContainerName, JobId, Location, ObjectKey, Prefix, SnapshotId, VolumeId};
 pub use image::{Image, ImageRepository};
 pub use job::{
-    CancelToken, Clock, CpuPool, JobContext, MemoryBudget, NoObserver, Observer, Phase, Progress,
-    SystemClock,
+    CancelToken, Clock, CpuPool, CpuTask, JobContext, MemoryBudget, NoObserver, Observer, Phase,
+    Progress, SystemClock,
 };
 pub use range::{ByteRange, Extent, ExtentKind};
 pub use record::{BackupRecord, BackupStatus};

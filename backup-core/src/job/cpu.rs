@@ -7,8 +7,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The threads that hash and compress: as many as cores, apart from the async runtime's and from blocking I/O.
 #[derive(Clone)]
 pub struct CpuPool {
-    pool: Arc<rayon::ThreadPool>,
+    threads: usize,
+    spawn: Arc<dyn Fn(CpuTask) + Send + Sync>,
 }
+
+/// Work for a [`CpuPool`]'s threads. It never panics.
+pub type CpuTask = Box<dyn FnOnce() + Send>;
 
 impl CpuPool {
     /// A pool of `threads` threads (at least one).
@@ -21,14 +25,21 @@ impl CpuPool {
             .thread_name(|i| format!("ashlar-cpu-{i}"))
             .build()
             .map_err(|e| Error::new(ErrorKind::Unavailable, "start CPU threads").caused_by(e))?;
-        Ok(Self {
-            pool: Arc::new(pool),
-        })
+        Ok(Self::over(threads.max(1), move |task| pool.spawn(task)))
+    }
+
+    /// Over `threads` threads that the embedder has: `spawn` queues a task for one of them and returns at once. A task
+    /// must not be run within that call, and tasks are best begun in the order in which they come.
+    pub fn over(threads: usize, spawn: impl Fn(CpuTask) + Send + Sync + 'static) -> Self {
+        Self {
+            threads: threads.max(1),
+            spawn: Arc::new(spawn),
+        }
     }
 
     /// How many threads it has.
     pub fn threads(&self) -> usize {
-        self.pool.current_num_threads()
+        self.threads
     }
 
     /// Runs `work` on one of the threads and waits for its result without blocking the async runtime.
@@ -43,10 +54,10 @@ impl CpuPool {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> impl Future<Output = Result<T>> + Send + 'static {
         let (tx, rx) = tokio::sync::oneshot::channel();
-        self.pool.spawn(move || {
+        (self.spawn)(Box::new(move || {
             // A dropped receiver means that nobody wants the result any more.
             let _ = tx.send(catch_unwind(AssertUnwindSafe(work)));
-        });
+        }));
         async move {
             match rx.await {
                 Ok(Ok(value)) => Ok(value),

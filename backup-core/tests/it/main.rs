@@ -12,4 +12,5 @@ mod corpus;
 mod engine;
 mod history;
 mod model;
+mod schedules;
 mod split;
