@@ -399,6 +399,15 @@ pub trait Backup: Send + Sync + fmt::Debug + 'static {
         cx: &JobContext,
     ) -> Result<Report>;
 
+    /// What a backup became whose `create` did not come to its end: `Some` where it had passed its commit point, so
+    /// that it is complete, and made durable by this call; `None` where it had not, and [`delete`](Self::delete)
+    /// clears what it stored. Of the outcome only what is stored is told; bytes read and covered are 0.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where something is there that is not this backup's. Another error says
+    /// nothing about the backup: ask again.
+    async fn committed(&self, layer: &Layer, cx: &JobContext) -> Result<Option<Outcome>>;
+
     /// Removes all objects of the backup at `location`, its metadata first. Nothing there is success.
     async fn delete(&self, location: &Location, cx: &JobContext) -> Result<()>;
 

@@ -172,7 +172,7 @@ pub trait Catalog: Send + Sync + fmt::Debug + 'static {
     async fn restorable(&self, id: BackupId) -> Result<Vec<BackupRecord>>;
 
     /// Begins a restore: the backup is `available` and complete with all its ancestors, the volume `available` and
-    /// large enough. They go into `restoring` and `restoring-backup`.
+    /// large enough, or just made for it by a job that ends here. They go into `restoring` and `restoring-backup`.
     async fn begin_restore(&self, start: &RestoreStart) -> Result<(BackupRecord, VolumeRecord)>;
 
     /// Ends it. The backup is `available` again in any case; the volume is `available` with what

@@ -1,6 +1,7 @@
 //! [`ChunkedBackup`]: backups over any flat [`Repository`], in the format of Cinder's chunked drivers.
 
 mod check;
+mod committed;
 mod config;
 mod create;
 mod delete;
@@ -15,6 +16,7 @@ mod scan;
 mod slices;
 mod split;
 mod spool;
+mod summary;
 mod verify;
 mod writer;
 
@@ -125,6 +127,10 @@ impl Backup for ChunkedBackup {
         cx: &JobContext,
     ) -> Result<Report> {
         restore::restore(self, chain, target, options, cx).await
+    }
+
+    async fn committed(&self, layer: &Layer, cx: &JobContext) -> Result<Option<Outcome>> {
+        committed::committed(&self.repository, layer, cx).await
     }
 
     async fn delete(&self, location: &Location, cx: &JobContext) -> Result<()> {

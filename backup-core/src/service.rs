@@ -7,7 +7,8 @@
 //! Its lock is taken; location, names and the way to attach are planned; the catalogue stores the plans with the
 //! record in its transitional state; the source is attached; the work is done; the source is detached; the
 //! catalogue gets the outcome; the lock is released. Whatever happens between, the names to clean up by are stored,
-//! and [`BackupService::recover`] settles the job once its lock is free.
+//! and [`BackupService::recover`] settles the job once its lock is free. A backup whose commit point was passed is
+//! complete, also where the catalogue was never told.
 //!
 //! # Cancel
 //! An operation that is cancelled through its [`JobContext`](crate::JobContext) cleans up before it returns

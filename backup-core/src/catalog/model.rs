@@ -181,6 +181,9 @@ pub struct RestoreStart {
     pub backup: BackupId,
     /// The volume that it is restored onto.
     pub volume: VolumeId,
+    /// The job that made the volume for this restore, and what it made: the volume passes from the one job to the
+    /// other in one step, so that nobody ever sees it available and empty.
+    pub made: Option<(JobId, VolumeEnd)>,
     /// Bytes that the volume must have.
     pub length: u64,
     /// The job, with its attach plan.

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use super::fetch::parse_object;
 use super::hash_index::HashIndex;
+use super::summary::Summary;
 use crate::backup::{Layer, Problem, ScanItem, Scanned};
 use crate::error::{Error, ErrorKind, Result};
-use crate::format::metadata::{self, Metadata};
 use crate::format::volume::VolumeMetadata;
 use crate::id::{ContainerName, Location, ObjectKey, Prefix};
 use crate::job::JobContext;
@@ -110,17 +109,8 @@ async fn look(
     cx: &JobContext,
 ) -> Result<Scanned> {
     let key: ObjectKey = location.metadata();
-    let (metadata, seen) = parse_object(repository, &key, cx, |reader| {
-        let mut seen = Seen::default();
-        let metadata = metadata::read_metadata(reader, &mut |entry| {
-            seen.count += 1;
-            seen.end = seen.end.max(entry.offset.saturating_add(entry.length));
-            seen.stored = seen.stored.zip(entry.stored_length).map(|(a, b)| a + b);
-            Ok(())
-        })?;
-        Ok((metadata, seen))
-    })
-    .await?;
+    let summary = Summary::read(repository, location, cx).await?;
+    let metadata = &summary.metadata;
     if !location
         .prefix
         .as_str()
@@ -135,40 +125,28 @@ async fn look(
             ),
         ));
     }
-    let length = length(repository, location, &metadata, &seen, cx).await?;
-    Ok(scanned(repository, location, metadata, &seen, length))
-}
-
-#[derive(Debug)]
-struct Seen {
-    count: u64,
-    end: u64,
-    stored: Option<u64>,
-}
-
-impl Default for Seen {
-    fn default() -> Self {
-        Self {
-            count: 0,
-            end: 0,
-            stored: Some(0),
-        }
-    }
+    let length = length(repository, location, &summary, cx).await?;
+    // Of what Cinder wrote the data objects do not tell their stored lengths, and a part of a sum is none.
+    let stored = match summary.data_bytes {
+        Some(data) => data.checked_add(summary.index_bytes(repository, location).await?),
+        None => None,
+    };
+    Ok(scanned(repository, location, summary, stored, length))
 }
 
 /// The volume's length, where it is recorded or can be told from this backup alone.
-async fn length(
+pub(super) async fn length(
     repository: &Arc<dyn Repository>,
     location: &Location,
-    metadata: &Metadata,
-    seen: &Seen,
+    summary: &Summary,
     cx: &JobContext,
 ) -> Result<(u64, bool)> {
+    let metadata = &summary.metadata;
     if let Some(length) = metadata.ashlar.as_ref().and_then(|a| a.volume_length) {
         return Ok((length, true));
     }
     if metadata.parent_id.is_none() {
-        return Ok((seen.end, true));
+        return Ok((summary.end, true));
     }
     let layer = Layer {
         id: metadata.backup_id,
@@ -177,10 +155,10 @@ async fn length(
     match HashIndex::load(repository, &layer, None, cx).await {
         Ok(list) => {
             let whole = list.count().saturating_mul(list.block_size());
-            let exact = seen.end > whole.saturating_sub(list.block_size());
-            Ok((if exact { seen.end } else { whole }, exact))
+            let exact = summary.end > whole.saturating_sub(list.block_size());
+            Ok((if exact { summary.end } else { whole }, exact))
         }
-        Err(e) if e.is(ErrorKind::NotFound) => Ok((seen.end, false)),
+        Err(e) if e.is(ErrorKind::NotFound) => Ok((summary.end, false)),
         Err(e) => Err(e),
     }
 }
@@ -188,10 +166,11 @@ async fn length(
 fn scanned(
     repository: &Arc<dyn Repository>,
     location: &Location,
-    metadata: Metadata,
-    seen: &Seen,
+    summary: Summary,
+    stored_bytes: Option<u64>,
     (length, exact): (u64, bool),
 ) -> Scanned {
+    let metadata = summary.metadata;
     let volume = metadata
         .volume_meta
         .as_deref()
@@ -233,8 +212,8 @@ fn scanned(
         repository: String::new(),
         service: repository.layout().service,
         location: Some(location.clone()),
-        object_count: seen.count,
-        stored_bytes: seen.stored,
+        object_count: summary.objects,
+        stored_bytes,
         host: None,
         availability_zone: None,
         temp_volume_id: None,

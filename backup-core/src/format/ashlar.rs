@@ -42,6 +42,8 @@ pub struct AshlarKey {
     pub prefix: Option<Prefix>,
     /// The volume's state that a change source can later compare with.
     pub change_point: Option<ChangePoint>,
+    /// Bytes of the hash list as stored.
+    pub hash_list_bytes: Option<u64>,
     /// SHA-256 of the hash list's bytes as stored.
     pub hash_list_sha256: Option<[u8; 32]>,
     /// Number of data objects.
@@ -70,6 +72,7 @@ impl AshlarKey {
             container: None,
             prefix: None,
             change_point: None,
+            hash_list_bytes: None,
             hash_list_sha256: None,
             object_count: None,
             stored_bytes: None,
@@ -102,6 +105,7 @@ impl AshlarKey {
         text(out, &mut first, "data_timestamp", at.as_deref());
         let encryption_key = self.encryption_key_id.as_deref();
         text(out, &mut first, "encryption_key_id", encryption_key);
+        number(out, &mut first, "hash_list_bytes", self.hash_list_bytes);
         let sha256 = self.hash_list_sha256.map(hex::encode);
         text(out, &mut first, "hash_list_sha256", sha256.as_deref());
         number(out, &mut first, "object_count", self.object_count);
@@ -162,6 +166,7 @@ impl AshlarKey {
             container: fields.get("container", |v| checked(ContainerName::new(text(v)?)))?,
             prefix: fields.get("prefix", |v| checked(Prefix::new(text(v)?)))?,
             change_point: fields.get("change_point", |v| checked(ChangePoint::new(text(v)?)))?,
+            hash_list_bytes: fields.get("hash_list_bytes", number)?,
             hash_list_sha256: fields.get("hash_list_sha256", sha256)?,
             object_count: fields.get("object_count", number)?,
             stored_bytes: fields.get("stored_bytes", number)?,

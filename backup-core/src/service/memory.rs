@@ -26,6 +26,8 @@ struct State {
     attached: HashSet<BackupId>,
     no_point_in_time: bool,
     stall: bool,
+    stall_plans: bool,
+    stall_undos: bool,
     failing_undos: usize,
 }
 
@@ -61,6 +63,16 @@ impl MemoryVolumes {
         self.state().stall = yes;
     }
 
+    /// From now on planning to attach does not end, until this is called with `false`.
+    pub fn stall_plans(&self, yes: bool) {
+        self.state().stall_plans = yes;
+    }
+
+    /// From now on detaching does not end, until this is called with `false`.
+    pub fn stall_undos(&self, yes: bool) {
+        self.state().stall_undos = yes;
+    }
+
     /// The next `n` undos fail.
     pub fn fail_undos(&self, n: usize) {
         self.state().failing_undos = n;
@@ -89,6 +101,9 @@ impl State {
 #[async_trait]
 impl DeviceAttacher for MemoryVolumes {
     async fn plan(&self, source: &AttachSource, backup: BackupId) -> Result<AttachPlan> {
+        while self.state().stall_plans {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let mut plan = AttachPlan::direct(source.clone(), backup);
         if matches!(source, AttachSource::VolumeInUse(_)) {
             if self.state().no_point_in_time {
@@ -126,6 +141,9 @@ impl DeviceAttacher for MemoryVolumes {
     }
 
     async fn undo(&self, plan: &AttachPlan) -> Result<()> {
+        while self.state().stall_undos {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let mut state = self.state();
         if state.failing_undos > 0 {
             state.failing_undos -= 1;

@@ -1,10 +1,11 @@
-use super::create::reason_of;
+use super::create::{layer_of, reason_of};
 use super::{BackupService, JobLock};
+use crate::backup::Outcome;
 use crate::catalog::{BackupEnd, Job, JobKind, RestoreEnd, VolumeEnd, label};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BackupId, SnapshotId, VolumeId};
 use crate::job::JobContext;
-use crate::record::BackupStatus;
+use crate::record::{BackupRecord, BackupStatus};
 use crate::volume::VolumeStatus;
 
 /// What a record says of a job whose process died.
@@ -32,11 +33,19 @@ pub struct Recovered {
     pub running: usize,
 }
 
+/// How far a dead job could be settled; the text is for people.
+enum Settling {
+    Done(String),
+    /// Its row stays, for the next recovery.
+    Later(String),
+}
+
 impl BackupService {
     /// Settles the jobs of this host's dead processes. Called at the start of each command; quick where there is
     /// nothing to do.
     ///
-    /// What is attached is detached. A backup that was being made goes to `error` and what it stored is removed; one
+    /// What is attached is detached. A backup that was being made is `available` where it had passed its commit point,
+    /// else it goes to `error` and what it stored is removed; where its repository does not answer, it waits. One
     /// that was being restored is `available` again and its volume in `error_restoring`; one that was being deleted is
     /// deleted. A volume or snapshot that was being made or removed is removed.
     ///
@@ -44,7 +53,9 @@ impl BackupService {
     /// Those of the catalogue and the locks only: what else fails is told in [`Settled::error`].
     pub async fn recover(&self, cx: &JobContext) -> Result<Recovered> {
         let mut recovered = Recovered::default();
-        for job in self.catalog.jobs().await? {
+        let jobs = self.catalog.jobs().await?;
+        self.locks.sweep(&|id| jobs.iter().any(|j| j.id == id))?;
+        for job in jobs {
             if job.host != self.host {
                 continue;
             }
@@ -75,24 +86,33 @@ impl BackupService {
         let undone = errors.is_empty();
         let done = match job.kind {
             JobKind::CreateBackup => self.settle_create(job, undone, &mut errors, cx).await,
-            JobKind::RestoreBackup => self.settle_restore(job, undone, cx).await,
-            JobKind::DeleteBackup => self.settle_delete(job, &mut errors, cx).await,
+            JobKind::RestoreBackup => self
+                .settle_restore(job, undone, cx)
+                .await
+                .map(Settling::Done),
+            JobKind::DeleteBackup => {
+                let done = self.settle_delete(job, &mut errors, cx).await;
+                done.map(Settling::Done)
+            }
             JobKind::CreateVolume | JobKind::DeleteVolume => {
-                self.settle_volume(job, &mut errors, cx).await
+                let done = self.settle_volume(job, &mut errors, cx).await;
+                done.map(Settling::Done)
             }
             JobKind::CreateSnapshot | JobKind::DeleteSnapshot => {
-                self.settle_snapshot(job, &mut errors).await
+                let done = self.settle_snapshot(job, &mut errors).await;
+                done.map(Settling::Done)
             }
         };
-        let text = match done {
-            Ok(text) => text,
+        let (text, over) = match done {
+            Ok(Settling::Done(text)) => (text, true),
+            Ok(Settling::Later(text)) => (text, false),
             // The record is no longer the job's: only what it attached was left to undo.
             Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
-                format!("{} {}: cleaned up", job.kind, job.id)
+                (format!("{} {}: cleaned up", job.kind, job.id), true)
             }
             Err(e) => return Err(e),
         };
-        if undone {
+        if undone && over {
             self.catalog.forget_job(job.id).await?;
         }
         Ok(Settled {
@@ -108,24 +128,62 @@ impl BackupService {
         undone: bool,
         errors: &mut Vec<Error>,
         cx: &JobContext,
-    ) -> Result<String> {
+    ) -> Result<Settling> {
         let record = self.catalog.backup(backup_of(job)?).await?;
         // One that is available, or was taken over by somebody else, keeps what it stored.
         if record.status != BackupStatus::Creating {
             return Err(taken(job));
         }
-        if let Err(e) = self.remove_objects(&record, cx).await {
-            errors.push(e);
-        }
-        let end = BackupEnd::Failed(INTERRUPTED.into());
-        let record = self
-            .catalog
+        let backup = label(record.name.as_deref(), record.id);
+        let (end, became) = match self.whether_committed(&record, cx).await {
+            Ok(Some(outcome)) => (BackupEnd::Complete(outcome), "it is complete and available"),
+            Ok(None) => {
+                if let Err(e) = self.remove_objects(&record, cx).await {
+                    errors.push(e);
+                }
+                (
+                    BackupEnd::Failed(INTERRUPTED.into()),
+                    "it is in error and can be deleted",
+                )
+            }
+            // Its objects stay until somebody deletes it: what is there may be all that is left of something.
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => (
+                BackupEnd::Failed(format!(
+                    "{INTERRUPTED}, and its metadata cannot be used: {e}"
+                )),
+                "it is in error and can be deleted",
+            ),
+            Err(e) => {
+                errors.push(e.hint(
+                    "make its repository reachable again, or give the backup up by \
+                     `volume backup set --state error`",
+                ));
+                return Ok(Settling::Later(format!(
+                    "backup {backup} was being made: whether it is complete cannot be told yet"
+                )));
+            }
+        };
+        self.catalog
             .finish_backup(record.id, job.id, &end, undone, cx.now())
             .await?;
-        Ok(format!(
-            "backup {} was being made: it is in error and can be deleted",
-            label(record.name.as_deref(), record.id)
-        ))
+        Ok(Settling::Done(format!(
+            "backup {backup} was being made: {became}"
+        )))
+    }
+
+    /// A kill after the commit point leaves a complete backup: it must not be thrown away.
+    async fn whether_committed(
+        &self,
+        record: &BackupRecord,
+        cx: &JobContext,
+    ) -> Result<Option<Outcome>> {
+        let Ok(layer) = layer_of(record) else {
+            return Ok(None);
+        };
+        self.repository(Some(&record.repository))?
+            .backup
+            .committed(&layer, cx)
+            .await
     }
 
     async fn settle_restore(&self, job: &Job, undone: bool, cx: &JobContext) -> Result<String> {

@@ -1,18 +1,24 @@
 use super::create::{layer_of, reason_of};
 use super::metadata::restored;
-use super::{
-    BackupService, Caller, NamedRepository, NewVolume, RestoreRequest, RestoreTarget, Restored,
-    VolumeOrigin,
-};
+use super::{BackupService, Caller, NamedRepository, RestoreRequest, RestoreTarget, Restored};
 use crate::attach::{AttachPlan, AttachSource};
 use crate::backup::{Chain, Layer, Report, RestoreOptions};
-use crate::catalog::{JobKind, RestoreEnd, RestoreStart};
+use crate::catalog::{JobKind, RestoreEnd, RestoreStart, VolumeEnd};
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::JobId;
 use crate::job::JobContext;
 use crate::record::BackupRecord;
 use crate::volume::VolumeRecord;
 
 const OPERATION: &str = "restore backup";
+
+/// What is restored onto.
+struct Target {
+    volume: VolumeRecord,
+    /// The job that made it for this, and what it made.
+    made: Option<(JobId, VolumeEnd)>,
+    length: u64,
+}
 
 impl BackupService {
     /// Restores a backup onto a volume or into a new one, with name, description and properties of the volume that
@@ -41,43 +47,42 @@ impl BackupService {
             // Cinder's records tell whole GiB only.
             None => repository.backup.length(&chain, cx).await?,
         };
-        let (volume, is_new) = match &request.target {
+        let (volume, made) = match &request.target {
             RestoreTarget::Volume(volume) => {
                 let volume = self.show_volume(caller, volume).await?;
-                (self.resized(volume, cx).await?, false)
+                (self.resized(volume, cx).await?, None)
             }
             RestoreTarget::New { name } => {
                 let name = name
                     .clone()
                     .filter(|n| !n.is_empty())
                     .unwrap_or_else(|| format!("restore_backup_{}", backup.id));
-                let new = NewVolume::new(VolumeOrigin::Empty { length }).named(name);
-                (self.create_volume(caller, new, cx.now()).await?, true)
+                let made = self
+                    .make_for_restore(caller, name, length, cx.now())
+                    .await?;
+                (made.record.clone(), Some(made))
             }
         };
+        let target = Target {
+            volume,
+            made: made.as_ref().map(|m| (m.job, m.end())),
+            length,
+        };
         let restored = self
-            .restore_onto(
-                &backup,
-                &volume,
-                length,
-                repository,
-                &chain,
-                &request.options,
-                cx,
-            )
+            .restore_onto(&backup, &target, repository, &chain, &request.options, cx)
             .await;
-        match restored {
-            Err((e, false)) if is_new => {
+        match (restored, made) {
+            (Err((e, false)), Some(made)) => {
                 // It never began: the volume that was made for it holds nothing.
-                let id = volume.id.to_string();
-                if let Err(left) = self.delete_volume(caller, &id, cx.now()).await {
+                let id = made.record.id;
+                if let Err(left) = self.unmake_volume(made, cx.now()).await {
                     cx.observer()
                         .warning(&format!("new volume {id} could not be removed: {left}"));
                 }
                 Err(e)
             }
-            Err((e, _)) => Err(e),
-            Ok(restored) => Ok(restored),
+            (Err((e, _)), _) => Err(e),
+            (Ok(restored), _) => Ok(restored),
         }
     }
 
@@ -92,12 +97,10 @@ impl BackupService {
     }
 
     /// An error comes with whether the restore had begun: the volume then carries the outcome.
-    #[expect(clippy::too_many_arguments)]
     async fn restore_onto(
         &self,
         backup: &BackupRecord,
-        volume: &VolumeRecord,
-        length: u64,
+        target: &Target,
         repository: &NamedRepository,
         chain: &Chain,
         options: &RestoreOptions,
@@ -105,6 +108,7 @@ impl BackupService {
     ) -> Result<Restored, (Error, bool)> {
         let before = |e| (e, false);
         let begun = |e| (e, true);
+        let volume = &target.volume;
         let source = AttachSource::Target(volume.reference());
         let attach = self
             .volumes
@@ -118,7 +122,8 @@ impl BackupService {
         let start = RestoreStart {
             backup: backup.id,
             volume: volume.id,
-            length,
+            made: target.made.clone(),
+            length: target.length,
             job: job
                 .on_backup(backup.id)
                 .on_volume(volume.id)

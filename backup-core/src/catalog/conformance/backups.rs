@@ -15,6 +15,7 @@ fn start(backup: BackupId, volume: VolumeId) -> RestoreStart {
     RestoreStart {
         backup,
         volume,
+        made: None,
         length: GIB + 1,
         job: job(JobKind::RestoreBackup)
             .on_backup(backup)

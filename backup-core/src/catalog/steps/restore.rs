@@ -16,6 +16,9 @@ pub(in crate::catalog) async fn begin(
     rows: &mut (dyn Rows + '_),
     start: &RestoreStart,
 ) -> Result<(BackupRecord, VolumeRecord)> {
+    if let Some((job, end)) = &start.made {
+        super::volumes::finish_create(rows, start.volume, *job, end, start.job.started_at).await?;
+    }
     restorable(rows, start.backup).await?;
     let mut row = find::backup(rows, start.backup).await?;
     let mut volume = find::volume(rows, start.volume).await?;

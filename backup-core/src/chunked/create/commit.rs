@@ -75,6 +75,7 @@ impl Creation<'_> {
         ashlar.container = Some(plan.location.container.clone());
         ashlar.prefix = Some(plan.location.prefix.clone());
         ashlar.change_point.clone_from(&self.change_point);
+        ashlar.hash_list_bytes = Some(self.hash_list.sent());
         ashlar.hash_list_sha256 = Some(hash_list_sha256);
         ashlar.object_count = Some(self.objects);
         ashlar.stored_bytes = Some(self.outcome.stored_bytes);

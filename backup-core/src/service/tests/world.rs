@@ -26,7 +26,7 @@ pub(super) struct World {
     pub(super) repository: MemoryRepository,
     pub(super) caller: Caller,
     pub(super) cx: JobContext,
-    _jobs: tempfile::TempDir,
+    jobs: tempfile::TempDir,
 }
 
 pub(super) fn engine(repository: &MemoryRepository) -> Arc<dyn Backup> {
@@ -77,8 +77,22 @@ impl World {
             volumes,
             repository,
             cx: JobContext::new(64 << 20).unwrap(),
-            _jobs: jobs,
+            jobs: jobs,
         }
+    }
+
+    /// A service over the same catalogue, volumes and locks, with other repositories.
+    pub(super) fn with_repositories(&self, repositories: &[NamedRepository]) -> BackupService {
+        let mut builder = BackupService::builder(
+            Arc::<MemoryCatalog>::clone(&self.catalog),
+            Arc::new(self.volumes.clone()),
+            Arc::new(FileLocks::new(self.jobs.path())),
+        )
+        .host("here");
+        for one in repositories {
+            builder = builder.repository(one.clone());
+        }
+        builder.build().unwrap()
     }
 
     /// A volume with some content.
