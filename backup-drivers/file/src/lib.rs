@@ -28,7 +28,7 @@
 //! # Ok(())
 //! # }
 //! ```
-#![deny(unsafe_code)] // but for one system call in device/cached.rs
+#![forbid(unsafe_code)]
 
 mod blocking;
 mod device;

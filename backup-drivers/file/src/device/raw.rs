@@ -1,29 +1,31 @@
 //! The blocking half of a [`FileDevice`](super::FileDevice).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use backup_core::buffer::ALIGNMENT;
 use backup_core::device::Geometry;
 use backup_core::error::{Error, ErrorKind, Result};
 use backup_core::range::{ByteRange, Extent, ExtentKind};
-use rustix::fs::OFlags;
+use direct_io::{Direct, cached_bytes};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use super::cached::cached_bytes;
 use super::zero::Zeroing;
 use super::{DeviceOptions, DirectReads, Kind, open};
 use crate::holes;
 
+/// Writes of at least so many bytes go past the page cache. Shorter ones are gathered there.
+const DIRECT_WRITE: usize = 256 << 10;
+
 pub(super) struct RawDevice {
     file: File,
-    /// The same file past the page cache, for aligned reads.
-    direct: Option<File>,
+    /// The same file past the page cache: for reads, and of a device that is open for writing for long writes.
+    direct_reader: Option<Direct>,
+    direct_writer: Option<Direct>,
     direct_reads: DirectReads,
-    direct_refused: AtomicBool,
     path: PathBuf,
     kind: Kind,
     geometry: Geometry,
@@ -44,22 +46,23 @@ impl RawDevice {
             .with_preferred_alignment(open::preferred_alignment(&file, kind))
             .with_read_only(!options.writable)
             .with_known_zero(options.known_zero);
-        // A filesystem that has no direct I/O refuses here or at the first read; the cache serves then.
-        let direct = match options.direct_reads {
+        // A filesystem that has no direct I/O refuses here or at the first call; the cache serves then.
+        let direct_reader = match options.direct_reads {
             DirectReads::Never => None,
             DirectReads::WhereCold if options.writable => None,
-            DirectReads::WhereCold | DirectReads::Always => OpenOptions::new()
-                .read(true)
-                .custom_flags((OFlags::DIRECT | OFlags::NOCTTY).bits().cast_signed())
-                .open(&path)
-                .ok(),
+            DirectReads::WhereCold | DirectReads::Always => Direct::reading(&file),
+        };
+        let direct_writer = if options.writable && options.direct_writes {
+            Direct::writing(&file)
+        } else {
+            None
         };
         Ok(Self {
             believe_holes: kind == Kind::Regular && options.holes.believed_for(&file),
             file,
-            direct,
+            direct_reader,
+            direct_writer,
             direct_reads: options.direct_reads,
-            direct_refused: AtomicBool::new(false),
             path,
             kind,
             geometry,
@@ -106,34 +109,11 @@ impl RawDevice {
     }
 
     pub(super) fn read(&self, at: u64, buf: &mut [u8]) -> Result<()> {
-        let done = self.read_direct(at, buf)?;
-        self.read_from(&self.file, at + done as u64, &mut buf[done..])
-    }
-
-    /// Reads what can be read past the cache, and tells how many bytes that was.
-    fn read_direct(&self, at: u64, buf: &mut [u8]) -> Result<usize> {
-        let Some(direct) = &self.direct else {
-            return Ok(0);
+        let done = match &self.direct_reader {
+            Some(direct) if self.is_cold(at, buf.len() as u64) => direct.read_head(at, buf),
+            _ => 0,
         };
-        let whole = buf.len() / ALIGNMENT * ALIGNMENT;
-        if whole == 0
-            || !at.is_multiple_of(ALIGNMENT as u64)
-            || buf.as_ptr().align_offset(ALIGNMENT) != 0
-            || self.direct_refused.load(Ordering::Relaxed)
-            || !self.is_cold(at, whole as u64)
-        {
-            return Ok(0);
-        }
-        match self.read_from(direct, at, &mut buf[..whole]) {
-            Ok(()) => Ok(whole),
-            // Refused (EINVAL: another alignment, or no direct I/O here) or failed: the cache has the last word.
-            Err(e) if e.is(ErrorKind::Io) => {
-                tracing::debug!(path = %self.path.display(), error = %e, "direct reads are given up");
-                self.direct_refused.store(true, Ordering::Relaxed);
-                Ok(0)
-            }
-            Err(e) => Err(e),
-        }
+        self.read_from_cache(at + done as u64, &mut buf[done..])
     }
 
     /// Whether reading past the page cache pays: what is there already is copied from it in a tenth of the time.
@@ -142,11 +122,11 @@ impl RawDevice {
             || cached_bytes(&self.file, at, length).is_some_and(|cached| cached < length / 2)
     }
 
-    fn read_from(&self, file: &File, at: u64, buf: &mut [u8]) -> Result<()> {
+    fn read_from_cache(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while done < buf.len() {
             let from = at + done as u64;
-            match file.read_at(&mut buf[done..], from) {
+            match self.file.read_at(&mut buf[done..], from) {
                 Ok(0) => return Err(self.became_shorter("read", from)),
                 Ok(n) => done += n,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -166,12 +146,33 @@ impl RawDevice {
     }
 
     pub(super) fn write(&self, at: u64, data: &[u8]) -> Result<()> {
-        let result = self.write_to_file(at, data);
+        let result = self
+            .write_directly(at, data)
+            .and_then(|done| self.write_to_cache(at + done as u64, &data[done..]));
         self.unsynced.store(true, Ordering::Release);
         result
     }
 
-    fn write_to_file(&self, at: u64, data: &[u8]) -> Result<()> {
+    /// Writes what can be written past the cache, and tells how many bytes that was.
+    fn write_directly(&self, at: u64, data: &[u8]) -> Result<usize> {
+        let Some(direct) = &self.direct_writer else {
+            return Ok(0);
+        };
+        if data.len() < DIRECT_WRITE {
+            return Ok(0);
+        }
+        if self.kind == Kind::Regular {
+            // Into a hole, ext4 lets one direct write in at a time; into space that is there already, as many as come.
+            // Where this is refused, or there is no space, the write itself tells.
+            let _refused =
+                rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, at, data.len() as u64);
+        }
+        direct
+            .write_head(at, data)
+            .map_err(|e| self.error("write", at, e))
+    }
+
+    fn write_to_cache(&self, at: u64, data: &[u8]) -> Result<()> {
         let mut done = 0;
         while done < data.len() {
             let to = at + done as u64;
@@ -264,7 +265,7 @@ mod tests {
         assert!(!raw.is_cold(0, LENGTH), "just written");
         file.as_file().sync_all().unwrap();
         fadvise(file.as_file(), 0, None, Advice::DontNeed).unwrap();
-        if raw.direct.is_none() || cached_bytes(&raw.file, 0, LENGTH) != Some(0) {
+        if raw.direct_reader.is_none() || cached_bytes(&raw.file, 0, LENGTH) != Some(0) {
             eprintln!("skipped: this filesystem has no direct reads or no cold files");
             return;
         }
@@ -272,5 +273,35 @@ mod tests {
         raw.read(0, &mut buf).unwrap();
         assert!(buf.iter().all(|&b| b == 7));
         assert_eq!(cached_bytes(&raw.file, 0, LENGTH), Some(0));
+    }
+
+    #[test]
+    fn a_long_write_leaves_the_cache_alone_and_an_odd_one_is_whole_too() {
+        const LENGTH: usize = 4 << 20;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(LENGTH as u64).unwrap();
+        let raw = RawDevice::open(file.path().to_owned(), &DeviceOptions::writable()).unwrap();
+        let mut buf = Buf::zeroed(LENGTH);
+        buf.iter_mut()
+            .zip(0u32..)
+            .for_each(|(b, i)| *b = (i % 251) as u8);
+        // Neither end is a page's: the first part is written by the cache, then all but a piece of a page directly.
+        raw.write(0, &buf[..5000]).unwrap();
+        raw.write(4096, &buf[4096..LENGTH - 100]).unwrap();
+        raw.write(LENGTH as u64 - 100, &buf[LENGTH - 100..])
+            .unwrap();
+        raw.flush().unwrap();
+        assert!(std::fs::read(file.path()).unwrap() == buf[..]);
+        if raw.direct_writer.is_none() {
+            eprintln!("skipped: this filesystem has no direct writes");
+            return;
+        }
+        fadvise(file.as_file(), 0, None, Advice::DontNeed).unwrap();
+        let before = cached_bytes(&raw.file, 0, LENGTH as u64);
+        raw.write(0, &buf).unwrap();
+        if before == Some(0) {
+            assert_eq!(cached_bytes(&raw.file, 0, LENGTH as u64), Some(0));
+        }
+        assert!(std::fs::read(file.path()).unwrap() == buf[..]);
     }
 }

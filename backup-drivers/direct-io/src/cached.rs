@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 /// Bytes of `file` from `at` on, `length` of them, that are in the page cache. `None` where the kernel does not tell: it
 /// is older than 6.5, does not let us, or we do not know the call's number on this architecture.
-pub(super) fn cached_bytes(file: &File, at: u64, length: u64) -> Option<u64> {
+pub fn cached_bytes(file: &File, at: u64, length: u64) -> Option<u64> {
     let pages = cached_pages(file, &Range { at, length })?;
     Some(pages.saturating_mul(rustix::param::page_size() as u64))
 }
