@@ -30,13 +30,13 @@ class Run:
         self.wall, self.cpu, self.rss, self.output = wall, cpu, rss, output
 
 
-def timed(argv, sync=True, env=None):
+def timed(argv, sync=True, env=None, cwd=None):
     """Runs the command; raises with its stderr when it fails."""
     if sync:
         os.sync()       # what was written before is not this command's
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         started = time.monotonic()
-        p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env)
+        p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env, cwd=cwd)
         _, status, usage = os.wait4(p.pid, 0)
         p.returncode = os.waitstatus_to_exitcode(status)
         if sync:

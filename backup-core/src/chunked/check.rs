@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt};
 
 use super::ChunkedBackup;
-use super::hash_index::HashIndex;
+use super::hash_index::{HashIndex, UncheckedHashes};
 use super::layer_index::LayerIndex;
 use crate::backup::{Chain, Layer};
 use crate::diff::BlockHasher;
@@ -45,25 +45,29 @@ impl OpenChain {
                 )
             })
             .collect();
-        let layers: Vec<LayerIndex> = futures::stream::iter(pairs)
+        let loading = futures::stream::iter(pairs)
             .map(|(layer, parent)| {
                 let (repository, cx) = (Arc::clone(&engine.repository), cx.clone());
                 async move { LayerIndex::load(&repository, &layer, parent.as_ref(), &cx).await }
             })
             .buffered(LOADS)
-            .try_collect()
-            .await?;
-        let newest = layers
+            .try_collect::<Vec<LayerIndex>>();
+        let newest = chain
+            .layers()
             .last()
             .ok_or_else(|| Error::internal("open chain", "it has no layer"))?;
-        let hashes = load_hashes(engine, newest, cx).await?;
+        // Each is long where the volume is: read at once, and held against each other afterwards.
+        let (layers, hashes) =
+            tokio::join!(loading, HashIndex::read(&engine.repository, newest, cx));
+        let layers = layers?;
+        let hashes = checked_hashes(hashes, &layers[layers.len() - 1])?;
         let length = length_of(engine, &layers, hashes.as_ref(), cx).await?;
         if let Some(list) = &hashes
             && list.count() != length.div_ceil(list.block_size())
         {
             return Err(Error::corrupt(
                 "open chain",
-                newest.layer.location.hash_list(),
+                newest.location.hash_list(),
                 format!(
                     "it has {} hashes and a volume of {length} bytes has {} blocks of {} bytes",
                     list.count(),
@@ -115,13 +119,19 @@ async fn load_hashes(
     layer: &LayerIndex,
     cx: &JobContext,
 ) -> Result<Option<HashIndex>> {
-    let sha256 = layer
-        .metadata
-        .ashlar
-        .as_ref()
-        .and_then(|a| a.hash_list_sha256);
-    match HashIndex::load(&engine.repository, &layer.layer, sha256, cx).await {
-        Ok(index) => Ok(Some(index)),
+    checked_hashes(
+        HashIndex::read(&engine.repository, &layer.layer, cx).await,
+        layer,
+    )
+}
+
+/// The layer's hash list where it is what its metadata says; `None` where it is missing.
+fn checked_hashes(read: Result<UncheckedHashes>, layer: &LayerIndex) -> Result<Option<HashIndex>> {
+    let ashlar = layer.metadata.ashlar.as_ref();
+    match read {
+        Ok(hashes) => hashes
+            .check(ashlar.and_then(|a| a.hash_list_sha256))
+            .map(Some),
         Err(e) if e.is(ErrorKind::NotFound) => Ok(None),
         Err(e) => Err(e),
     }

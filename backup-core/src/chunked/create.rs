@@ -360,14 +360,16 @@ async fn load_parent(
     cx: &JobContext,
 ) -> Result<(HashIndex, Option<ChangePoint>)> {
     const HINT: &str = "make a full backup";
-    let metadata = LayerIndex::load_metadata(&engine.repository, parent, cx)
-        .await
-        .map_err(|e| e.hint(HINT))?;
+    let (metadata, hashes) = tokio::join!(
+        LayerIndex::load_metadata(&engine.repository, parent, cx),
+        HashIndex::read(&engine.repository, parent, cx),
+    );
     let (sha256, since) = metadata
+        .map_err(|e| e.hint(HINT))?
         .ashlar
         .map_or((None, None), |a| (a.hash_list_sha256, a.change_point));
-    let index = HashIndex::load(&engine.repository, parent, sha256, cx)
-        .await
+    let index = hashes
+        .and_then(|hashes| hashes.check(sha256))
         .map_err(|e| {
             if e.is(ErrorKind::NotFound) {
                 Error::new(ErrorKind::Conflict, "back up incrementally")

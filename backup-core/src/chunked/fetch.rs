@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use crate::buffer::Buf;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectKey;
 use crate::job::{CancelToken, JobContext};
@@ -96,7 +97,8 @@ fn cut(key: &ObjectKey, announced: u64, got: u64) -> Error {
         .hint("the connection broke or the object is cut; try again, then run verify")
 }
 
-/// Reads an object, or a range of it, of at most `limit` bytes into a pooled buffer.
+/// Reads an object, or a range of it, of at most `limit` bytes. What comes in one piece is taken as it is, pieces are put
+/// together in a pooled buffer.
 ///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) where it is longer than `limit`.
@@ -106,7 +108,7 @@ pub(crate) async fn fetch(
     range: Option<ByteRange>,
     limit: u64,
     cx: &JobContext,
-) -> Result<crate::buffer::Buf> {
+) -> Result<Bytes> {
     let Download { length, mut body } = repository.get(key, range).await?;
     if length > limit {
         return Err(Error::corrupt(
@@ -117,24 +119,33 @@ pub(crate) async fn fetch(
     }
     let length_in_memory = usize::try_from(length)
         .map_err(|_| Error::invalid("read object", "too long for memory").on(key))?;
-    let mut buffer = cx.buffers().take(length_in_memory);
+    let mut all: Option<Bytes> = None;
+    let mut buffer: Option<Buf> = None;
     let mut filled = 0;
     while let Some(piece) = body.next().await {
         cx.cancel().check("read object")?;
         let piece = piece?;
+        if piece.is_empty() {
+            continue;
+        }
         let end = filled + piece.len();
-        let Some(place) = buffer.get_mut(filled..end) else {
+        if end > length_in_memory {
             return Err(Error::corrupt(
                 "read object",
                 key,
                 format!("more than the announced {length} bytes came"),
             ));
-        };
-        place.copy_from_slice(&piece);
+        }
+        if piece.len() == length_in_memory {
+            all = Some(piece);
+        } else {
+            buffer.get_or_insert_with(|| cx.buffers().take(length_in_memory))[filled..end]
+                .copy_from_slice(&piece);
+        }
         filled = end;
     }
     if filled != length_in_memory {
         return Err(cut(key, length, filled as u64));
     }
-    Ok(buffer)
+    Ok(all.or(buffer.map(Buf::into_bytes)).unwrap_or_default())
 }

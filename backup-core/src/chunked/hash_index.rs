@@ -11,6 +11,7 @@ use crate::backup::Layer;
 use crate::diff::BlockHash;
 use crate::error::{Error, Result};
 use crate::format::hash_list;
+use crate::id::ObjectKey;
 use crate::job::JobContext;
 use crate::repository::Repository;
 
@@ -24,19 +25,19 @@ pub(crate) struct HashIndex {
 }
 
 impl HashIndex {
-    /// Reads `layer`'s hash list. `sha256` is what the metadata says of it, where it says something.
+    /// Reads `layer`'s hash list. Whether it is what the metadata says is still to be seen:
+    /// [`check`](UncheckedHashes::check). So both can be read at once.
     ///
     /// # Errors
     /// [`NotFound`](crate::ErrorKind::NotFound) where there is none; [`Corrupt`](crate::ErrorKind::Corrupt) where it
-    /// is another backup's, damaged, or not what the metadata says.
-    pub(crate) async fn load(
+    /// is another backup's or damaged.
+    pub(crate) async fn read(
         repository: &Arc<dyn Repository>,
         layer: &Layer,
-        sha256: Option<[u8; 32]>,
         cx: &JobContext,
-    ) -> Result<Self> {
+    ) -> Result<UncheckedHashes> {
         let key = layer.location.hash_list();
-        let (spool, head, digest) = parse_object(repository, &key, cx, move |reader| {
+        let (spool, head, sha256) = parse_object(repository, &key, cx, move |reader| {
             let mut spool = Spool::new();
             let mut hashing = Hashing {
                 inner: reader,
@@ -57,16 +58,13 @@ impl HashIndex {
                 format!("it belongs to backup {}, not {}", head.backup_id, layer.id),
             ));
         }
-        if sha256.is_some_and(|expected| expected != digest) {
-            return Err(Error::corrupt(
-                "read hash list",
-                &key,
-                "its SHA-256 is not what the metadata says",
-            ));
-        }
-        Ok(Self {
-            spool,
-            block_size: head.block_size,
+        Ok(UncheckedHashes {
+            index: Self {
+                spool,
+                block_size: head.block_size,
+            },
+            key,
+            sha256,
         })
     }
 
@@ -89,6 +87,31 @@ impl HashIndex {
             self.spool.read(from * HASH, &mut out)?;
         }
         Ok(out.as_chunks().0.to_vec())
+    }
+}
+
+/// A hash list that was read and not yet held against the metadata.
+#[derive(Debug)]
+pub(crate) struct UncheckedHashes {
+    index: HashIndex,
+    key: ObjectKey,
+    sha256: [u8; 32],
+}
+
+impl UncheckedHashes {
+    /// The list, if `expected`, which the metadata says of it where it says something, is its SHA-256.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where it is not.
+    pub(crate) fn check(self, expected: Option<[u8; 32]>) -> Result<HashIndex> {
+        if expected.is_some_and(|expected| expected != self.sha256) {
+            return Err(Error::corrupt(
+                "read hash list",
+                self.key,
+                "its SHA-256 is not what the metadata says",
+            ));
+        }
+        Ok(self.index)
     }
 }
 

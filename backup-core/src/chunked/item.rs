@@ -10,7 +10,7 @@ use super::proof::{Checked, Write, check_md5, check_parts, check_zeroes, without
 use super::slices;
 use super::split::SplitBlocks;
 use crate::backup::Problem;
-use crate::buffer::{Buf, BufferPool};
+use crate::buffer::BufferPool;
 use crate::compress::{Algorithm, decompressor};
 use crate::device::BlockDevice;
 use crate::diff::Surviving;
@@ -277,7 +277,7 @@ struct CheckTask {
 }
 
 impl CheckTask {
-    fn run(self, stored: Buf) -> Result<Checked> {
+    fn run(self, stored: Bytes) -> Result<Checked> {
         self.shared.cx.cancel().check("check object")?;
         let proven_zero = self.entry.zero
             && self
@@ -309,7 +309,7 @@ impl CheckTask {
 fn decode(
     entry: &ObjectEntry,
     key: &ObjectKey,
-    stored: Buf,
+    stored: Bytes,
     buffers: &BufferPool,
 ) -> Result<Bytes> {
     let length = usize::try_from(entry.length)
@@ -322,7 +322,7 @@ fn decode(
                 format!("it has {} bytes, the metadata says {length}", stored.len()),
             ));
         }
-        return Ok(stored.into_bytes());
+        return Ok(stored);
     }
     let mut out = buffers.take(length);
     decompressor(entry.compression)?

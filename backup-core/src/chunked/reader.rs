@@ -116,7 +116,7 @@ impl ChunkedReader {
                     decompressor(entry.compression)?
                         .decompress(&stored, &mut out)
                         .map_err(|e| e.on(&key))?;
-                    out
+                    out.into_bytes()
                 };
                 if data.len() != length {
                     return Err(Error::corrupt(
@@ -129,7 +129,7 @@ impl ChunkedReader {
                     Some(expected) if md5_lanes::md5(&data) != expected => {
                         Err(super::proof::wrong_md5(&key))
                     }
-                    _ => Ok(data.into_bytes()),
+                    _ => Ok(data),
                 }
             })
             .await??;

@@ -152,7 +152,8 @@ pub(super) async fn length(
         id: metadata.backup_id,
         location: location.clone(),
     };
-    match HashIndex::load(repository, &layer, None, cx).await {
+    let read = HashIndex::read(repository, &layer, cx).await;
+    match read.and_then(|hashes| hashes.check(None)) {
         Ok(list) => {
             let whole = list.count().saturating_mul(list.block_size());
             let exact = summary.end > whole.saturating_sub(list.block_size());
