@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use backup_core::Error;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{Cell, ContentArrangement, Table, presets};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
+use unicode_width::UnicodeWidthStr;
 
 use crate::args::Format;
 use crate::failure::{Failure, Result};
@@ -68,7 +70,7 @@ impl Output {
     pub(crate) fn list(&self, columns: &[Column], rows: &[Vec<Value>]) -> Result<()> {
         let chosen = self.choose(columns)?;
         match self.format {
-            Format::Table => print_table(columns, rows, &chosen),
+            Format::Table => print(|out| draw_table(out, columns, rows, &chosen)),
             Format::Value => print(|out| {
                 for row in rows {
                     let words: Vec<_> = chosen.iter().map(|&i| for_scripts(&row[i])).collect();
@@ -76,30 +78,24 @@ impl Output {
                 }
                 Ok(())
             }),
-            Format::Json | Format::Yaml => {
-                let objects = rows
-                    .iter()
-                    .map(|row| {
-                        let object: Map<_, _> = chosen
-                            .iter()
-                            .map(|&i| (columns[i].key.to_owned(), row[i].clone()))
-                            .collect();
-                        Value::Object(object)
-                    })
-                    .collect();
-                self.structured(&Value::Array(objects))
-            }
+            Format::Json | Format::Yaml => self.structured(&Objects {
+                columns,
+                chosen: &chosen,
+                rows,
+            }),
         }
     }
 
-    fn structured(&self, value: &Value) -> Result<()> {
-        let text = match self.format {
-            Format::Yaml => serde_norway::to_string(value)
-                .map_err(|e| Error::internal("print YAML", e.to_string()))?,
-            _ => serde_json::to_string_pretty(value)
-                .map_err(|e| Error::internal("print JSON", e.to_string()))?,
-        };
-        print(|out| writeln!(out, "{}", text.trim_end()))
+    fn structured(&self, value: &impl Serialize) -> Result<()> {
+        if self.format == Format::Yaml {
+            let text = serde_norway::to_string(value)
+                .map_err(|e| Error::internal("print YAML", e.to_string()))?;
+            return print(|out| writeln!(out, "{}", text.trim_end()));
+        }
+        print(|out| {
+            serde_json::to_writer_pretty(&mut *out, value)?;
+            writeln!(out)
+        })
     }
 
     /// Which columns are printed, in their own order. `-c` takes a title or a key, in any case.
@@ -137,6 +133,31 @@ impl Output {
     }
 }
 
+/// The rows of a list as objects, written as they are met: ten thousand backups make no second copy of themselves.
+struct Objects<'a> {
+    columns: &'a [Column],
+    chosen: &'a [usize],
+    rows: &'a [Vec<Value>],
+}
+
+impl Serialize for Objects<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.rows.iter().map(|row| Object { of: self, row }))
+    }
+}
+
+struct Object<'a> {
+    of: &'a Objects<'a>,
+    row: &'a [Value],
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let fields = self.of.chosen.iter();
+        serializer.collect_map(fields.map(|&i| (self.of.columns[i].key, &self.row[i])))
+    }
+}
+
 fn new_table<const N: usize>(titles: [&str; N]) -> Table {
     let mut table = Table::new();
     style(&mut table);
@@ -153,21 +174,51 @@ fn style(table: &mut Table) {
         .set_content_arrangement(ContentArrangement::Disabled);
 }
 
-fn print_table(columns: &[Column], rows: &[Vec<Value>], chosen: &[usize]) -> Result<()> {
-    let mut table = Table::new();
-    style(&mut table);
-    table.set_header(chosen.iter().map(|&i| columns[i].title));
-    for row in rows {
-        table.add_row(chosen.iter().map(|&i| {
-            let cell = Cell::new(for_people(&row[i]));
-            if row[i].is_number() {
-                cell.set_alignment(CellAlignment::Right)
-            } else {
-                cell
-            }
-        }));
+/// The same look as [`style`]'s, drawn here: a list may have ten thousand rows, of which comfy-table would make as many
+/// objects of its own first. No cell has more than one line.
+fn draw_table(
+    out: &mut dyn Write,
+    columns: &[Column],
+    rows: &[Vec<Value>],
+    chosen: &[usize],
+) -> io::Result<()> {
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| chosen.iter().map(|&i| for_people(&row[i])).collect())
+        .collect();
+    let mut widths: Vec<usize> = chosen.iter().map(|&i| columns[i].title.width()).collect();
+    for row in &cells {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
+        }
     }
-    print(|out| writeln!(out, "{table}"))
+    let border: String = widths
+        .iter()
+        .map(|width| format!("+{}", "-".repeat(width + 2)))
+        .chain(["+".to_owned()])
+        .collect();
+    writeln!(out, "{border}")?;
+    for (&i, width) in chosen.iter().zip(&widths) {
+        write_cell(out, columns[i].title, *width, false)?;
+    }
+    writeln!(out, "|\n{border}")?;
+    for (row, text) in rows.iter().zip(&cells) {
+        for ((&i, cell), width) in chosen.iter().zip(text).zip(&widths) {
+            write_cell(out, cell, *width, row[i].is_number())?;
+        }
+        writeln!(out, "|")?;
+    }
+    writeln!(out, "{border}")
+}
+
+/// A cell with its left border. Padded by what it takes on a terminal, which `format!` does not know.
+fn write_cell(out: &mut dyn Write, text: &str, width: usize, right: bool) -> io::Result<()> {
+    let padding = width - text.width().min(width);
+    if right {
+        write!(out, "| {:padding$}{text} ", "")
+    } else {
+        write!(out, "| {text}{:padding$} ", "")
+    }
 }
 
 /// A value as the `openstack` client shows it in tables: None, True, key='value'.
@@ -267,20 +318,61 @@ mod tests {
     }
 
     #[test]
-    fn a_table_looks_as_the_openstack_client_draws_it() {
-        let mut table = Table::new();
-        style(&mut table);
-        table.set_header(["ID", "Size"]);
-        table.add_row([
-            Cell::new("abc"),
-            Cell::new("1").set_alignment(CellAlignment::Right),
-        ]);
+    fn a_list_looks_as_the_openstack_client_draws_it() {
+        let columns = [column("ID", "id"), column("Size", "size")];
+        let mut drawn = Vec::new();
+        draw_table(
+            &mut drawn,
+            &columns,
+            &[vec![json!("abc"), json!(1)]],
+            &[0, 1],
+        )
+        .unwrap();
         let expected = "\
 +-----+------+
 | ID  | Size |
 +-----+------+
 | abc |    1 |
-+-----+------+";
-        assert_eq!(table.to_string(), expected);
++-----+------+
+";
+        assert_eq!(String::from_utf8(drawn).unwrap(), expected);
+    }
+
+    /// A list is drawn here and a record by comfy-table: both must look the same.
+    #[test]
+    fn a_list_and_a_record_are_drawn_alike() {
+        let columns = [
+            column("Name", "name"),
+            column("Size", "size"),
+            column("Empty", "empty"),
+        ];
+        for rows in [
+            vec![vec![
+                json!("a name in Japanese: \u{65e5}\u{672c}"),
+                json!(17),
+                json!(""),
+            ]],
+            vec![
+                vec![json!("e\u{301}"), json!(1_234_567), json!(null)],
+                vec![json!("x"), json!("text"), json!(true)],
+            ],
+        ] {
+            let mut table = Table::new();
+            style(&mut table);
+            table.set_header(columns.map(|c| c.title));
+            for row in &rows {
+                table.add_row(row.iter().map(|value| {
+                    let cell = Cell::new(for_people(value));
+                    if value.is_number() {
+                        cell.set_alignment(comfy_table::CellAlignment::Right)
+                    } else {
+                        cell
+                    }
+                }));
+            }
+            let mut drawn = Vec::new();
+            draw_table(&mut drawn, &columns, &rows, &[0, 1, 2]).unwrap();
+            assert_eq!(String::from_utf8(drawn).unwrap(), format!("{table}\n"));
+        }
     }
 }

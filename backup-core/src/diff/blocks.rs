@@ -137,7 +137,7 @@ mod tests {
             let mut data = vec![0; count * 512 - 3];
             for (i, block) in data.chunks_mut(512).enumerate() {
                 if i % 5 != 3 {
-                    block[..4].copy_from_slice(&(i as u32 + 1).to_le_bytes());
+                    block[..8].copy_from_slice(&(i as u64 + 1).to_le_bytes());
                 }
             }
             let got = h.blocks(&data, &CancelToken::new()).unwrap();

@@ -4,6 +4,10 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 use sha256_lanes::{Backend, sha256, sha256_many_into};
 
+fn byte(number: usize) -> u8 {
+    number.to_le_bytes()[0]
+}
+
 fn expected(messages: &[&[u8]]) -> Vec<[u8; 32]> {
     messages.iter().map(|m| Sha256::digest(m).into()).collect()
 }
@@ -30,7 +34,7 @@ fn every_lane_hashes_its_own_message() {
     for length in [64, 4096, 32 << 10] {
         for count in [0, 1, 9, 10, 15, 16, 17, 33, 48] {
             let data: Vec<Vec<u8>> = (0..count)
-                .map(|n: usize| (0..length).map(|i| (i * (2 * n + 1) + n) as u8).collect())
+                .map(|n: usize| (0..length).map(|i| byte(i * (2 * n + 1) + n)).collect())
                 .collect();
             let messages: Vec<&[u8]> = data.iter().map(|d| &d[..]).collect();
             for backend in Backend::available() {
@@ -59,7 +63,7 @@ proptest! {
                 // Whole blocks more often than chance has them.
                 let length = if seed % 2 == 0 { length / 64 * 64 } else { length };
                 (0..count).map(move |n| {
-                    (0..length).map(|i| (i * 31 + n * 7) as u8 ^ seed).collect::<Vec<u8>>()
+                    (0..length).map(|i| byte(i * 31 + n * 7) ^ seed).collect::<Vec<u8>>()
                 })
             })
             .collect();
