@@ -8,6 +8,7 @@
 mod content;
 
 use std::hint::black_box;
+use std::io::Write;
 use std::time::Duration;
 
 use backup_core::compress::Algorithm;
@@ -16,7 +17,10 @@ use backup_core::diff::{
 };
 use backup_core::format::hash_list::{self, HashListHead};
 use backup_core::format::metadata::{self, Metadata, ObjectEntry};
-use backup_core::{BackupId, ByteRange, CancelToken, Result, Timestamp, VolumeId};
+use backup_core::{
+    BackupId, BlockDevice, BufferPool, ByteRange, CancelToken, Result, Timestamp, VolumeId,
+};
+use backup_file::{DeviceOptions, DirectReads, FileDevice};
 use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
@@ -33,6 +37,41 @@ fn group<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
         .warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1));
     group
+}
+
+/// Chunks of a file that is in the page cache, or on the disk (read past the cache, where the filesystem can).
+fn read(c: &mut Criterion) {
+    const CHUNKS: u64 = 8;
+    let mut group = group(c, "read");
+    group.throughput(Throughput::Bytes(CHUNKS * CHUNK as u64));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let own = std::env::current_exe().expect("a program knows its path");
+    // Beside this program: /tmp may be memory.
+    let mut file = tempfile::NamedTempFile::new_in(own.parent().expect("it lies in a folder"))
+        .expect("a file beside the program");
+    for seed in 0..CHUNKS {
+        file.write_all(&content::noise(CHUNK, seed)).expect("room");
+    }
+    file.as_file().sync_all().expect("room");
+    let pool = BufferPool::new(64 << 20);
+    for (name, how) in [
+        ("cached", DirectReads::Never),
+        ("past the cache", DirectReads::Always),
+    ] {
+        let options = DeviceOptions::read_only().with_direct_reads(how);
+        let device = runtime
+            .block_on(FileDevice::open(file.path(), options))
+            .expect("it is there");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                for chunk in 0..CHUNKS {
+                    let read = device.read(chunk * CHUNK as u64, pool.take(CHUNK));
+                    runtime.block_on(read).1.expect("it is as long");
+                }
+            });
+        });
+    }
+    group.finish();
 }
 
 fn zero_test(c: &mut Criterion) {
@@ -233,6 +272,7 @@ fn merge_of_layers(c: &mut Criterion) {
 
 criterion_group!(
     benches,
+    read,
     zero_test,
     block_hashing,
     md5_of_chunks,

@@ -1,4 +1,5 @@
 """Whole commands, timed as a user would: until what they wrote is on the disk."""
+import json
 import os
 import statistics
 import subprocess
@@ -18,9 +19,19 @@ def release_binary():
         return os.path.abspath(os.environ['ASHLAR'])
     target = os.environ.get('CARGO_TARGET_DIR') or os.path.join(cache_folder(), 'target')
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    subprocess.run(['cargo', 'build', '--release', '--quiet', '-p', 'backup-cli'], check=True, cwd=root,
+    subprocess.run(['cargo', 'build', '--release', '--quiet', '-p', 'backup-cli', '-p', 'ashlar-benches', '--bins'],
+                   check=True, cwd=root,
                    env={**os.environ, 'CARGO_TARGET_DIR': target})
     return os.path.join(target, 'release', 'ashlar')
+
+
+def parts(binary, image):
+    """MB/s of each part of a backup by itself, on all cores at once, by the program `parts` that is built beside the
+    binary; None where it is not there."""
+    program = os.path.join(os.path.dirname(binary), 'parts')
+    if not os.path.exists(program):
+        return None
+    return json.loads(subprocess.run([program, image], check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 class Run:

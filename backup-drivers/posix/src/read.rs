@@ -24,7 +24,7 @@ const WHOLE: u64 = 16 << 20;
 const PIECE: u64 = 4 << 20;
 
 /// Reads of at least so many bytes may go past the page cache.
-const DIRECT_READ: usize = 128 << 10;
+const DIRECT_READ: u64 = 128 << 10;
 
 /// What reading needs.
 #[derive(Clone, Debug)]
@@ -66,9 +66,12 @@ struct Source {
 }
 
 impl Source {
-    fn new(file: File) -> Self {
+    /// `length`: what will be read of it. Small objects come by the thousand, and are not opened twice.
+    fn new(file: File, length: u64) -> Self {
         Self {
-            direct: Direct::reading(&file),
+            direct: (length >= DIRECT_READ)
+                .then(|| Direct::reading(&file))
+                .flatten(),
             file,
         }
     }
@@ -81,7 +84,7 @@ impl Source {
         // Whole pages, so that the last one too is read in the same way.
         let mut buf = buffers.take(length.next_multiple_of(direct_io::ALIGNMENT));
         let done = match &self.direct {
-            Some(direct) if length >= DIRECT_READ && self.is_cold(range) => {
+            Some(direct) if range.len() >= DIRECT_READ && self.is_cold(range) => {
                 direct.read_head(range.start(), &mut buf).min(length)
             }
             _ => 0,
@@ -129,7 +132,7 @@ impl Reader {
                 let _refused = rustix::fs::fadvise(&file, wanted.start(), None, Advice::Sequential);
             }
             let (first, rest) = wanted.split_at(wanted.start() + piece);
-            let source = Source::new(file);
+            let source = Source::new(file, wanted.len());
             let data = source.piece(&path, first, &buffers)?;
             Ok((source, wanted.len(), data, rest))
         });

@@ -1,0 +1,145 @@
+//! Prints how fast this machine does each part of a backup by itself, on all cores at once: one JSON object, in MB/s of
+//! the data of an image (what is not zero). `scripts/bench-vs-cinder` holds whole commands against the sum of their parts.
+//!
+//! `parts IMAGE`
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    reason = "its result is what it prints, and without an image there is none"
+)]
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use backup_core::CancelToken;
+use backup_core::compress::{Algorithm, compressor};
+use backup_core::diff::{BlockHasher, is_zero};
+
+const CHUNK: usize = 8 << 20; // bytes, as the engine has it by default
+const BLOCK: usize = 32 << 10; // bytes
+/// Zeroes of at least so many bytes are no data.
+const ZERO_RUN: usize = 256 << 10;
+/// So much of the image is held in memory: bytes.
+const SAMPLE: u64 = 640 << 20;
+/// The best of so many runs counts: what other programs take off is not of interest.
+const RUNS: usize = 3;
+
+fn main() {
+    let path = std::env::args().nth(1).expect("the path of an image");
+    let pieces = sample(&path);
+    let bytes: usize = pieces.iter().map(Vec::len).sum();
+    let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cancel = CancelToken::new();
+
+    let mut rates = vec![format!("\"threads\": {threads}, \"sample_bytes\": {bytes}")];
+    let hasher = BlockHasher::new(BLOCK);
+    rates.push(rate("sha256", bytes, || {
+        each(threads, &pieces, |piece, _| {
+            hasher.blocks(piece, &cancel).expect("no cancel");
+        });
+    }));
+    let batches: Vec<&[Vec<u8>]> = pieces.chunks(md5_lanes::lanes().min(8) * 2).collect();
+    rates.push(rate("md5", bytes, || {
+        each(threads, &batches, |batch, _| {
+            let messages: Vec<&[u8]> = batch.iter().map(|piece| &piece[..]).collect();
+            md5_lanes::md5_many(&messages);
+        });
+    }));
+    for algorithm in [Algorithm::Zlib, Algorithm::Zstd] {
+        let codec = compressor(algorithm, None).expect("the codec is built in");
+        let stored: Vec<Mutex<Option<Vec<u8>>>> = pieces.iter().map(|_| Mutex::default()).collect();
+        rates.push(rate(&format!("{algorithm}_compress"), bytes, || {
+            each(threads, &pieces, |piece, at| {
+                let mut out = vec![0; piece.len() - 1];
+                let length = codec
+                    .compress(piece, &mut out, &cancel)
+                    .expect("data can be compressed");
+                let shrunk = length.map(|length| {
+                    out.truncate(length);
+                    out
+                });
+                *stored[at].lock().expect("no thread panics") = shrunk;
+            });
+        }));
+        rates.push(rate(&format!("{algorithm}_decompress"), bytes, || {
+            each(threads, &pieces, |piece, at| {
+                if let Some(stored) = &*stored[at].lock().expect("no thread panics") {
+                    let mut out = vec![0; piece.len()];
+                    codec.decompress(stored, &mut out).expect("it is whole");
+                }
+            });
+        }));
+    }
+    println!("{{{}}}", rates.join(", "));
+}
+
+/// Pieces of data as the engine cuts them: the parts of a chunk between long runs of zeroes. Of a long image only every
+/// second chunk, every third ...
+fn sample(path: &str) -> Vec<Vec<u8>> {
+    let mut file = File::open(path).expect("an image that can be read");
+    let length = file.metadata().expect("its length").len();
+    let every = length.div_ceil(SAMPLE).max(1);
+    let mut pieces = Vec::new();
+    let mut chunk = vec![0; CHUNK];
+    let mut number = 0;
+    loop {
+        let mut filled = 0;
+        while filled < CHUNK {
+            match file
+                .read(&mut chunk[filled..])
+                .expect("an image that can be read")
+            {
+                0 => break,
+                n => filled += n,
+            }
+        }
+        if filled == 0 {
+            return pieces;
+        }
+        if number % every == 0 {
+            let mut piece = Vec::new();
+            for part in chunk[..filled].chunks(ZERO_RUN) {
+                if is_zero(part) {
+                    pieces.push(std::mem::take(&mut piece));
+                } else {
+                    piece.extend_from_slice(part);
+                }
+            }
+            pieces.push(piece);
+            pieces.retain(|piece| !piece.is_empty());
+        }
+        number += 1;
+    }
+}
+
+/// Runs `work` on each item, on `threads` threads at once.
+fn each<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T, usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let at = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some(item) = items.get(at)
+                {
+                    work(item, at);
+                }
+            });
+        }
+    });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52 bytes")]
+fn rate(name: &str, bytes: usize, mut run: impl FnMut()) -> String {
+    let best = (0..RUNS)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed().as_secs_f64()
+        })
+        .fold(f64::INFINITY, f64::min);
+    format!("\"{name}\": {:.0}", bytes as f64 / best / 1e6)
+}
