@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 mod backup;
+mod repository;
 mod volume;
 
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ pub(crate) use backup::{
     BackupCommand, BackupCreate, BackupDelete, BackupList, BackupSet, CheckWord, RecordCommand,
     RecordImport, Restore, Scan,
 };
+pub(crate) use repository::{Age, Orphans, RepositoryCommand};
 pub(crate) use volume::{
     SnapshotCommand, SnapshotCreate, SnapshotList, VolumeCommand, VolumeCreate, VolumeList,
     VolumeSet,
@@ -88,6 +90,9 @@ pub(crate) enum Command {
     /// The places that store backups
     #[command(subcommand)]
     Repository(RepositoryCommand),
+    /// The configuration file
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Shows the whole job on a sample volume in a temporary home
     Demo(Demo),
     /// Prints the completion script of a shell
@@ -103,16 +108,22 @@ pub(crate) enum Command {
     },
 }
 
-/// `ashlar repository ...`
+/// `ashlar config ...`
 #[derive(Debug, Subcommand)]
-pub(crate) enum RepositoryCommand {
-    /// Lists the configured repositories
-    List,
-    /// Proves that a repository can do all that backups need
-    Check {
-        /// Its name in the configuration [default: the one that backups go to]
-        repository: Option<String>,
-    },
+pub(crate) enum ConfigCommand {
+    /// Makes a configuration out of Cinder's, and lists what could not be carried over
+    FromCinder(FromCinder),
+}
+
+/// `ashlar config from-cinder`
+#[derive(Debug, Args)]
+pub(crate) struct FromCinder {
+    /// The cinder.conf
+    pub(crate) file: PathBuf,
+    /// Writes the configuration to this new file, and each secret to a file beside it, all for their owner only
+    /// [default: prints it, without secrets]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// `ashlar demo`

@@ -1,6 +1,7 @@
 //! One file for each group of commands: each asks the service and prints its answer.
 
 mod backup;
+mod config;
 mod create;
 mod delete;
 mod demo;
@@ -31,6 +32,7 @@ pub(crate) fn run(cli: Cli) -> Result<()> {
         Command::Completion { shell } => manual::completion(shell),
         Command::Man { dir } => manual::man(dir.as_deref()),
         Command::Demo(args) => block_on(demo::run(&args, &global, &output)),
+        Command::Config(command) => config::run(command, &global),
         Command::Repository(command) => block_on(repository::run(command, &global, &output)),
         Command::Volume(command) => block_on(async {
             let home = open(&global).await?;

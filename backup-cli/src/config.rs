@@ -26,8 +26,19 @@ pub(crate) const DEFAULT_REPOSITORY: &str = "default";
 pub(crate) struct Settings {
     pub(crate) backup: BackupSettings,
     pub(crate) repositories: BTreeMap<String, RepositoryConfig>,
+    /// What each repository may be asked, by its name.
+    pub(crate) limits: BTreeMap<String, LimitSettings>,
     pub(crate) volumes: VolumesConfig,
     pub(crate) catalog: CatalogSettings,
+}
+
+/// What a repository of any type may be asked at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LimitSettings {
+    /// Bytes a second each way; None for no limit.
+    pub(crate) max_bandwidth: Option<u64>,
+    /// Requests in flight at once; None for what suits the repository.
+    pub(crate) requests: Option<usize>,
 }
 
 /// `[backup]`
@@ -52,6 +63,8 @@ pub(crate) struct BackupSettings {
     pub(crate) memory: Option<u64>,
     /// Requests to the repository in flight at once.
     pub(crate) concurrency: Option<usize>,
+    /// Bytes a second to and from each repository that has no limit of its own.
+    pub(crate) max_bandwidth: Option<u64>,
     pub(crate) availability_zone: String,
 }
 
@@ -67,6 +80,7 @@ impl Default for BackupSettings {
             join_gap: None,
             memory: None,
             concurrency: None,
+            max_bandwidth: None,
             availability_zone: "nova".into(),
         }
     }
@@ -295,6 +309,40 @@ fn repository_names(table: &toml::Table) -> Vec<String> {
     }
 }
 
+/// Takes the limits out of the repositories' sections: they are the same for every type, and no driver's to read. A
+/// type that has `requests` itself keeps it.
+fn take_limits(table: &mut toml::Table) -> BTreeMap<String, LimitSettings> {
+    let for_all = table.get("backup").and_then(|b| b.get("max_bandwidth"));
+    let for_all = for_all.and_then(toml::Value::as_integer);
+    let mut limits = BTreeMap::new();
+    let Some(toml::Value::Table(repositories)) = table.get_mut("repository") else {
+        return limits;
+    };
+    for (name, section) in repositories {
+        let toml::Value::Table(section) = section else {
+            continue;
+        };
+        let own = section.remove("max_bandwidth");
+        let own = own.as_ref().and_then(toml::Value::as_integer);
+        let requests = section.get("requests").and_then(toml::Value::as_integer);
+        if section.get("type").and_then(toml::Value::as_str) == Some("posix") {
+            section.remove("requests");
+        }
+        limits.insert(
+            name.clone(),
+            LimitSettings {
+                // 0 is no limit, also where there is one for all.
+                max_bandwidth: own
+                    .or(for_all)
+                    .and_then(|n| u64::try_from(n).ok())
+                    .filter(|n| *n > 0),
+                requests: requests.and_then(|n| usize::try_from(n).ok()),
+            },
+        );
+    }
+    limits
+}
+
 /// Checks that a repository's settings are those of its type, and gives it the zone where its type has one.
 fn fit(name: &str, section: &mut toml::Table, zone: Option<&toml::Value>) -> Result<()> {
     let kind = match section.get("type") {
@@ -366,12 +414,14 @@ fn finish(home: &Path, table: toml::Table) -> Result<Settings> {
                 .into()
         });
     }
+    let limits = take_limits(&mut table);
     let merged: Merged = table
         .try_into()
         .map_err(|e: toml::de::Error| Error::invalid("read the configuration", e.message()))?;
     let settings = Settings {
         backup: merged.backup,
         repositories: merged.repository,
+        limits,
         volumes: merged
             .volumes
             .unwrap_or(VolumesConfig::File { path: None })

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backup_core::compress::compressor;
+use backup_core::decorate::Limited;
 use backup_core::service::{BackupService, Caller, FileLocks, NamedRepository};
 use backup_core::{
     Algorithm, Backup, CancelToken, ChunkedBackup, ChunkedConfig, ContainerName, Error, ErrorKind,
@@ -14,7 +15,7 @@ use backup_core::{
 use backup_drivers::{RepositoryConfig, Store, open, open_catalog, open_volumes};
 
 use crate::args::Global;
-use crate::config::{self, Settings, Sources, memory};
+use crate::config::{self, LimitSettings, Settings, Sources, memory};
 use crate::messages::{Bar, Messages, warn};
 use crate::signals;
 
@@ -101,8 +102,9 @@ impl Home {
         let mut builder = BackupService::builder(catalog, volumes, Arc::new(locks))
             .availability_zone(settings.backup.availability_zone.clone());
         for (name, config) in &settings.repositories {
+            let limits = settings.limits.get(name).copied().unwrap_or_default();
             let repository = match open(config) {
-                Ok(Store::Objects(repository)) => repository,
+                Ok(Store::Objects(repository)) => limited(repository, limits),
                 Ok(_) => continue,
                 Err(e) if *name == settings.backup.repository => return Err(e.on(name)),
                 // One that is not used now must not stop the others; whoever asks for it is told.
@@ -160,6 +162,19 @@ impl Home {
         }
         Ok(())
     }
+}
+
+/// The repository within the limits that are set for it.
+pub(crate) fn limited(
+    repository: Arc<dyn Repository>,
+    limits: LimitSettings,
+) -> Arc<dyn Repository> {
+    if limits == LimitSettings::default() {
+        return repository;
+    }
+    let requests = limits.requests.unwrap_or(repository.limits().requests);
+    let limited = Limited::new(repository, requests);
+    Arc::new(limited.with_bandwidth(limits.max_bandwidth.unwrap_or(0)))
 }
 
 fn named(
@@ -230,4 +245,42 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
                 error
             }
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use backup_core::testing::MemoryRepository;
+    use backup_core::{ObjectKey, PutMode};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn limits_of_the_settings_hold_for_the_repository_and_none_changes_nothing() {
+        let memory: Arc<dyn Repository> = Arc::new(MemoryRepository::new());
+        let same = limited(Arc::clone(&memory), LimitSettings::default());
+        assert!(Arc::ptr_eq(&same, &memory));
+
+        let three = LimitSettings {
+            requests: Some(3),
+            max_bandwidth: None,
+        };
+        assert_eq!(limited(Arc::clone(&memory), three).limits().requests, 3);
+
+        let slow = LimitSettings {
+            requests: None,
+            max_bandwidth: Some(1 << 20),
+        };
+        let slow = limited(memory, slow);
+        assert_eq!(slow.limits().requests, 16, "that of the repository");
+        let container = ContainerName::new("c").unwrap();
+        slow.ensure_container(&container).await.unwrap();
+        let key = ObjectKey::new(&container, "o").unwrap();
+        let started = Instant::now();
+        let put = slow.put(&key, vec![0; 512 << 10].into(), PutMode::Overwrite);
+        put.await.unwrap();
+        // It cannot be faster, however fast the machine: half a second, less what a rate may be ahead.
+        assert!(started.elapsed() >= Duration::from_millis(350));
+    }
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod cinder_conf;
 mod commands;
 mod config;
 mod failure;

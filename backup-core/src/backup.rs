@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::format::volume::VolumeMetadata;
 use crate::id::{BackupId, ContainerName, Location, SnapshotId, VolumeId};
 use crate::job::JobContext;
+use crate::orphan::Orphan;
 use crate::range::{ByteRange, Extent};
 use crate::record::BackupRecord;
 use crate::repository::BoxStream;
@@ -421,6 +422,18 @@ pub trait Backup: Send + Sync + fmt::Debug + 'static {
         container: Option<&ContainerName>,
         cx: &JobContext,
     ) -> Result<BoxStream<ScanItem>>;
+
+    /// Finds what belongs to no complete backup in `container`, or in all containers, whatever its age: also what
+    /// backups that are being made have stored so far.
+    async fn orphans(
+        &self,
+        container: Option<&ContainerName>,
+        cx: &JobContext,
+    ) -> Result<BoxStream<Orphan>>;
+
+    /// Removes an orphan, after another look at it. `false` where it is none any more: its metadata came, or objects
+    /// were added since.
+    async fn remove_orphan(&self, orphan: &Orphan, cx: &JobContext) -> Result<bool>;
 }
 
 /// Properties of a volume or backup.

@@ -9,6 +9,7 @@ mod fetch;
 mod hash_index;
 mod item;
 mod layer_index;
+mod orphans;
 mod proof;
 mod reader;
 mod restore;
@@ -37,6 +38,7 @@ use crate::error::{Error, Result};
 use crate::format::volume::VolumeMetadata;
 use crate::id::{ContainerName, Location};
 use crate::job::JobContext;
+use crate::orphan::Orphan;
 use crate::pipeline::ZeroStreams;
 use crate::repository::{BoxStream, Repository};
 
@@ -147,5 +149,17 @@ impl Backup for ChunkedBackup {
         cx: &JobContext,
     ) -> Result<BoxStream<ScanItem>> {
         scan::scan(&self.repository, container, cx).await
+    }
+
+    async fn orphans(
+        &self,
+        container: Option<&ContainerName>,
+        cx: &JobContext,
+    ) -> Result<BoxStream<Orphan>> {
+        orphans::find(&self.repository, container, cx).await
+    }
+
+    async fn remove_orphan(&self, orphan: &Orphan, cx: &JobContext) -> Result<bool> {
+        orphans::remove(&self.repository, orphan, cx).await
     }
 }

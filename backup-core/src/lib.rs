@@ -60,7 +60,7 @@
 //! | --- | --- |
 //! | the seam to storage: flat objects | [`repository`], and [`decorate`]: retries and limits around one |
 //! | volumes: their bytes, and how one is attached | [`device`], [`attach`], [`volume`] |
-//! | what all stands on: make, restore, verify, delete, find backups | [`backup`], done over objects by [`chunked`] |
+//! | what all stands on: make, restore, verify, delete, find backups and [orphans](orphan) | [`backup`], done over objects by [`chunked`] |
 //! | stages of the engine | [`diff`], [`compress`], [`pipeline`] |
 //! | the stored bytes | [`format`](mod@format) |
 //! | what a job runs with: memory, CPU threads, progress, cancel | [`job`], [`buffer`] |
@@ -91,6 +91,7 @@ pub mod format;
 pub mod id;
 pub mod image;
 pub mod job;
+pub mod orphan;
 pub mod pipeline;
 pub mod range;
 pub mod record;
@@ -120,10 +121,11 @@ pub use job::{
     CancelToken, Clock, CpuPool, CpuTask, JobContext, MemoryBudget, NoObserver, Observer, Phase,
     Progress, SystemClock,
 };
+pub use orphan::{Orphan, OrphanKind};
 pub use range::{ByteRange, Extent, ExtentKind};
 pub use record::{BackupRecord, BackupStatus};
 pub use repository::{
-    BoxStream, DefaultContainer, Download, Layout, Limits, Listed, PrefixStyle, PutMode,
+    BoxStream, DefaultContainer, Download, Layout, Leftover, Limits, Listed, PrefixStyle, PutMode,
     Repository, Upload,
 };
 pub use secret::Secret;

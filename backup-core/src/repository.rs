@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BackupId, ContainerName, Location, ObjectKey, Prefix, VolumeId};
 use crate::range::ByteRange;
 use crate::timestamp::Timestamp;
@@ -188,6 +188,40 @@ impl Listed {
     }
 }
 
+/// What a repository keeps and no listing shows: an upload that nobody completed, a segment without its object, a
+/// temporary file. A killed process leaves such things; a running one has them too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Leftover {
+    /// What it is, for people: `unfinished upload`.
+    pub what: std::borrow::Cow<'static, str>,
+    /// The object that it was to become, or its own name where the repository knows no better.
+    pub key: ObjectKey,
+    /// The repository's own word by which it finds it again.
+    pub id: String,
+    /// Stored bytes, where the repository tells.
+    pub size: Option<u64>,
+    /// When it was begun or last changed, where the repository tells.
+    pub modified: Option<Timestamp>,
+}
+
+impl Leftover {
+    /// One of which nothing more is known.
+    pub fn new(
+        what: impl Into<std::borrow::Cow<'static, str>>,
+        key: ObjectKey,
+        id: impl Into<String>,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            key,
+            id: id.into(),
+            size: None,
+            modified: None,
+        }
+    }
+}
+
 /// A flat store of objects in containers.
 ///
 /// What every implementor keeps, and the conformance suite checks:
@@ -248,6 +282,23 @@ pub trait Repository: Send + Sync + fmt::Debug + 'static {
     /// # Errors
     /// The first error of writing any of them back; they must then be taken as lost.
     async fn barrier(&self, container: &ContainerName) -> Result<()>;
+
+    /// What is kept of `container`, or of all containers, and no listing shows, of any age, in any order. Also what
+    /// belongs to uploads that are being made. Nothing where the repository has no such things: the default.
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        let _none_has_any = container;
+        Ok(Box::pin(futures::stream::empty()))
+    }
+
+    /// Removes what [`leftovers`](Self::leftovers) told. One that is gone is success. An upload that it belongs to
+    /// fails, or ends without its object.
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        Err(
+            Error::new(ErrorKind::Unsupported, "remove what is left over")
+                .on(&leftover.key)
+                .because("this repository leaves nothing over"),
+        )
+    }
 }
 
 /// An object that comes in parts. Dropped without `complete`, it leaves nothing visible (leftovers may need

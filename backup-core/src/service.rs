@@ -21,6 +21,7 @@ pub mod locks;
 #[cfg(feature = "testing")]
 pub mod memory;
 mod metadata;
+mod orphans;
 mod record;
 mod recover;
 mod request;
@@ -41,6 +42,7 @@ use std::sync::Arc;
 pub use crate::format::record::ExportedRecord;
 pub use builder::ServiceBuilder;
 pub use locks::{FileLocks, JobLock, JobLocks};
+pub use orphans::{FoundOrphan, OrphanReport, OrphanRequest, OrphanState};
 pub use recover::{Recovered, Settled};
 pub use request::{
     Caller, CreateRequest, Created, Found, FoundState, NewVolume, RestoreRequest, RestoreTarget,

@@ -26,7 +26,11 @@ pub enum RepositoryConfig {
     /// Buckets of an S3 service.
     #[cfg(not(feature = "s3"))]
     S3,
-    /// A container of OpenStack's object store.
+    /// Containers of OpenStack's object store.
+    #[cfg(feature = "swift")]
+    Swift(Box<backup_swift::SwiftConfig>),
+    /// Containers of OpenStack's object store.
+    #[cfg(not(feature = "swift"))]
     Swift,
     /// A pool of a Ceph cluster.
     Ceph,
@@ -62,6 +66,12 @@ impl RepositoryConfig {
                     config.bucket
                 ))
             }
+            #[cfg(feature = "swift")]
+            Self::Swift(config) => {
+                let server = config.storage_url.as_deref().or(config.auth_url.as_deref());
+                let server = server.unwrap_or("Swift").trim_end_matches('/');
+                Some(format!("{server} {}", config.container))
+            }
             _ => None,
         }
     }
@@ -78,6 +88,9 @@ impl RepositoryConfig {
             Self::S3(_) => "s3",
             #[cfg(not(feature = "s3"))]
             Self::S3 => "s3",
+            #[cfg(feature = "swift")]
+            Self::Swift(_) => "swift",
+            #[cfg(not(feature = "swift"))]
             Self::Swift => "swift",
             Self::Ceph => "ceph",
         }

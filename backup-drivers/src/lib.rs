@@ -6,6 +6,7 @@
 //! | --- | --- | --- |
 //! | `posix` | `backup-posix` | a repository in a directory, as Cinder's posix driver lays it out |
 //! | `s3` | `backup-s3` | a repository in S3 buckets, as Cinder's s3 driver lays it out |
+//! | `swift` | `backup-swift` | a repository in Swift's containers, as Cinder's swift driver lays it out |
 //! | `file` | `backup-file` | image files and block devices as volumes |
 //! | `catalog-sql` | `backup-catalog-sql` | the catalogue in SQLite |
 //!
@@ -46,6 +47,8 @@ pub use backup_file as file;
 pub use backup_posix as posix;
 #[cfg(feature = "s3")]
 pub use backup_s3 as s3;
+#[cfg(feature = "swift")]
+pub use backup_swift as swift;
 pub use config::{RepositoryConfig, VolumesConfig};
 
 /// An open repository. The two kinds meet only at the engine: objects know nothing of blocks, images know extents and
@@ -73,6 +76,10 @@ pub fn open(config: &RepositoryConfig) -> Result<Store> {
         RepositoryConfig::S3(config) => Ok(Store::Objects(Arc::new(backup_s3::S3Repository::new(
             config,
         )?))),
+        #[cfg(feature = "swift")]
+        RepositoryConfig::Swift(config) => Ok(Store::Objects(Arc::new(
+            backup_swift::SwiftRepository::open(config)?,
+        ))),
         other => Err(not_in_this_build(other.kind())),
     }
 }
@@ -132,6 +139,9 @@ pub fn in_this_build() -> Vec<&'static str> {
     }
     if cfg!(feature = "s3") {
         types.push("s3");
+    }
+    if cfg!(feature = "swift") {
+        types.push("swift");
     }
     types
 }

@@ -1,13 +1,16 @@
-//! `ashlar repository list | check`
+//! `ashlar repository list | check | orphans`
 
 mod check;
+mod orphans;
 
 use backup_core::{Error, ErrorKind};
 use backup_drivers::{RepositoryConfig, Store, in_this_build, open};
 use serde_json::json;
 
 use crate::args::{Global, RepositoryCommand};
+use crate::config::Settings;
 use crate::failure::{Failure, Result, line};
+use crate::home::limited;
 use crate::messages::Messages;
 use crate::output::{Column, Output, column};
 
@@ -18,6 +21,10 @@ pub(super) async fn run(
 ) -> Result<()> {
     let (root, settings) = super::settings(global)?;
     match command {
+        RepositoryCommand::Orphans(args) => {
+            let home = super::open(global).await?;
+            orphans::run(&home, args, output).await
+        }
         RepositoryCommand::List => list(&settings, output),
         RepositoryCommand::Check { repository } => {
             let name = repository.unwrap_or_else(|| settings.backup.repository.clone());
@@ -31,7 +38,7 @@ pub(super) async fn run(
             // The default one lies in the home.
             crate::home::make_default_repository(&root, &settings)?;
             let messages = Messages::new(global.quiet, global.verbose > 0);
-            check(&name, config, messages, output).await
+            check(&name, config, &settings, messages, output).await
         }
     }
 }
@@ -44,7 +51,7 @@ const COLUMNS: &[Column] = &[
     column("In This Build", "in_this_build"),
 ];
 
-fn list(settings: &crate::config::Settings, output: &Output) -> Result<()> {
+fn list(settings: &Settings, output: &Output) -> Result<()> {
     let rows: Vec<_> = settings
         .repositories
         .iter()
@@ -70,6 +77,7 @@ const STEPS: &[Column] = &[
 async fn check(
     name: &str,
     config: &RepositoryConfig,
+    settings: &Settings,
     messages: Messages,
     output: &Output,
 ) -> Result<()> {
@@ -79,7 +87,10 @@ async fn check(
             .because("only stores of objects can be checked so far")
             .into());
     };
-    let steps = check::run(&repository, config.folder(), messages).await;
+    let limits = settings.limits.get(name).copied().unwrap_or_default();
+    let repository = limited(repository, limits);
+    let chosen = settings.backup.container.as_deref();
+    let steps = check::run(&repository, config.folder(), chosen, messages).await;
     let rows: Vec<_> = steps
         .iter()
         .map(|s| vec![json!(s.what), json!(s.verdict.word()), json!(s.details)])

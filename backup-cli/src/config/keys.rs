@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Word(&'static [&'static str]),
     /// Yes or no.
     Boolean,
+    /// The version of a protocol: `3`, `1.0`, `v3`.
+    Version,
 }
 
 /// A setting. In its name, `*` stands for a repository's name.
@@ -104,6 +106,9 @@ impl Kind {
             (Self::Compression, V::String(s)) => Algorithm::from_str(&s)
                 .map(|a| V::String(a.word().into()))
                 .map_err(|_| format!("{s:?} is no compression; use none, zlib, bzip2 or zstd")),
+            (Self::Version, V::Integer(n)) => Ok(V::String(n.to_string())),
+            (Self::Version, V::Float(n)) => Ok(V::String(n.to_string())),
+            (Self::Version, V::String(s)) => Ok(V::String(s)),
             (Self::Boolean, V::Boolean(yes)) => Ok(V::Boolean(yes)),
             // Variables and -o are texts.
             (Self::Boolean, V::String(s)) => match s.to_ascii_lowercase().as_str() {

@@ -153,10 +153,10 @@ fn a_path_of_the_file_is_relative_to_the_file() {
 
 #[test]
 fn types_that_come_later_are_read() {
-    let file = "[repository.s]\ntype = \"swift\"\nauth_url = \"http://x\"\nretries = 4\n";
-    let variable = ("ASHLAR_REPOSITORY_S_PASSWORD", "k");
+    let file = "[repository.s]\ntype = \"ceph\"\npool = \"x\"\nmax_snapshots = 4\n";
+    let variable = ("ASHLAR_REPOSITORY_S_USER", "k");
     let settings = load_with(file, &[variable], &[]).unwrap();
-    assert_eq!(settings.repositories["s"].kind(), "swift");
+    assert_eq!(settings.repositories["s"].kind(), "ceph");
 }
 
 #[test]
@@ -189,6 +189,53 @@ fn an_s3_repository_is_read_with_its_settings_and_the_zone() {
         panic!("{:?}", settings.repositories["t"]);
     };
     assert_eq!(t.availability_zone, "own");
+}
+
+#[test]
+fn a_swift_repository_is_read_with_its_settings_and_the_zone() {
+    let file = "[backup]\navailability_zone = \"az7\"\n[repository.w]\ntype = \"swift\"\n\
+                auth_url = \"http://k/v3\"\nauth_version = 3\nusername = \"u\"\ninsecure = true\nsegment_size = \"8MiB\"\n";
+    let secrets = [
+        ("ASHLAR_REPOSITORY_W_PASSWORD", "hush1"),
+        ("ASHLAR_REPOSITORY_W_APPLICATION_CREDENTIAL_SECRET", "hush2"),
+        ("ASHLAR_REPOSITORY_W_TOKEN", "hush3"),
+    ];
+    let settings = load_with(file, &secrets, &["repository.w.auth_version=v3"]).unwrap();
+    let RepositoryConfig::Swift(w) = &settings.repositories["w"] else {
+        panic!("{:?}", settings.repositories["w"]);
+    };
+    assert_eq!(w.username.as_deref(), Some("u"));
+    assert!(w.insecure && w.password.is_some() && w.token.is_some());
+    assert_eq!(
+        (w.segment_size, w.availability_zone.as_str()),
+        (8 << 20, "az7")
+    );
+    assert!(!format!("{settings:?}").contains("hush"));
+    for secret in ["password", "token", "application_credential_secret"] {
+        let option = format!("repository.w.{secret}=hush");
+        assert!(load_with(file, &[], &[&option]).is_err(), "{secret}");
+    }
+}
+
+#[test]
+fn limits_are_set_for_all_repositories_and_for_each() {
+    let file = "[backup]\nmax_bandwidth = \"10MiB\"\n[repository.default]\nrequests = 3\n\
+                [repository.s]\ntype = \"s3\"\nmax_bandwidth = \"1MiB\"\nrequests = 7\n\
+                [repository.free]\ntype = \"s3\"\nmax_bandwidth = 0\n";
+    let settings = load_with(file, &[], &[]).unwrap();
+    let of = |name: &str| {
+        let limits = settings.limits[name];
+        (limits.max_bandwidth, limits.requests)
+    };
+    assert_eq!(of("default"), (Some(10 << 20), Some(3)));
+    assert_eq!(of("s"), (Some(1 << 20), Some(7)));
+    assert_eq!(of("free"), (None, None));
+    let RepositoryConfig::S3(s) = &settings.repositories["s"] else {
+        panic!("{:?}", settings.repositories["s"]);
+    };
+    assert_eq!(s.requests, 7);
+    let plain = load_with("", &[], &[]).unwrap();
+    assert_eq!(plain.limits["default"], LimitSettings::default());
 }
 
 #[test]

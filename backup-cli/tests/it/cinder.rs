@@ -44,7 +44,7 @@ fn sha256_of(bytes: &[u8]) -> String {
 }
 
 /// Restores every backup into a new volume and onto one full of other data.
-fn restore_all(home: &Home, manifest: &Value, from: &str) {
+pub(crate) fn restore_all(home: &Home, manifest: &Value, from: &str) {
     for backup in manifest["backups"].as_array().unwrap() {
         let label = format!("{} {} from {from}", manifest["case"], backup["label"]);
         let id = backup["id"].as_str().unwrap();

@@ -6,7 +6,15 @@
 mod ashlar;
 mod cinder;
 mod crash;
+mod diagnosis;
+mod faults;
+mod from_cinder;
 mod life;
+mod orphans;
 mod protect;
+mod proxy;
+mod remote;
+mod secrets;
+mod servers;
 mod shapes;
 mod usage;

@@ -1,5 +1,7 @@
 //! Scan: the records of all complete backups, from the repository alone.
 
+mod ends;
+
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -53,8 +55,8 @@ pub(super) async fn scan(
                 let (repository, cx) = (Arc::clone(&read), cx.clone());
                 async move {
                     cx.cancel().check("scan")?;
-                    let location = location?;
-                    match look(&repository, &location, &cx).await {
+                    let (location, length) = location?;
+                    match look(&repository, &location, length, &cx).await {
                         Ok(found) => Ok(ScanItem::Found(Box::new(found))),
                         Err(e)
                             if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) =>
@@ -74,15 +76,15 @@ pub(super) async fn scan(
     ))
 }
 
-fn failed(e: Error) -> BoxStream<Location> {
+fn failed(e: Error) -> BoxStream<(Location, u64)> {
     Box::pin(futures::stream::iter([Err(e)]))
 }
 
-/// The locations of the metadata objects of a listing.
+/// The locations of the metadata objects of a listing, and their lengths.
 fn metadata_objects(
     container: ContainerName,
     listing: BoxStream<crate::repository::Listed>,
-) -> BoxStream<Location> {
+) -> BoxStream<(Location, u64)> {
     Box::pin(listing.filter_map(move |item| {
         let location = match item {
             Ok(item) if item.is_prefix => None,
@@ -91,10 +93,8 @@ fn metadata_objects(
                 .strip_suffix("_metadata")
                 .and_then(|prefix| Prefix::new(prefix).ok())
                 .map(|prefix| {
-                    Ok(Location {
-                        container: container.clone(),
-                        prefix,
-                    })
+                    let container = container.clone();
+                    Ok((Location { container, prefix }, item.size))
                 }),
             Err(e) => Some(Err(e)),
         };
@@ -106,6 +106,7 @@ fn metadata_objects(
 async fn look(
     repository: &Arc<dyn Repository>,
     location: &Location,
+    stored: u64, // bytes, as listed
     cx: &JobContext,
 ) -> Result<Scanned> {
     let key: ObjectKey = location.metadata();

@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use crate::error::{Error, Result};
 use crate::id::{ContainerName, ObjectKey};
 use crate::range::ByteRange;
-use crate::repository::{BoxStream, Download, Layout, Limits, Listed, PutMode, Repository, Upload};
+use crate::repository::{
+    BoxStream, Download, Layout, Leftover, Limits, Listed, PutMode, Repository, Upload,
+};
 
 /// What a rate may be ahead of itself, so that short waits are not lost to the timer's grain.
 const AHEAD: Duration = Duration::from_millis(100);
@@ -229,6 +231,17 @@ impl Repository for Limited {
     async fn barrier(&self, container: &ContainerName) -> Result<()> {
         let _place = self.gate.enter().await?;
         self.inner.barrier(container).await
+    }
+
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        let _place = self.gate.enter().await?;
+        let items = self.inner.leftovers(container).await?;
+        Ok(gated(Arc::clone(&self.gate), items))
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        let _place = self.gate.enter().await?;
+        self.inner.remove_leftover(leftover).await
     }
 }
 

@@ -14,7 +14,9 @@ use tokio::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, ObjectKey};
 use crate::range::ByteRange;
-use crate::repository::{BoxStream, Download, Layout, Limits, Listed, PutMode, Repository, Upload};
+use crate::repository::{
+    BoxStream, Download, Layout, Leftover, Limits, Listed, PutMode, Repository, Upload,
+};
 
 /// How often and how long a call is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -311,6 +313,15 @@ impl Repository for Retrying {
 
     async fn barrier(&self, container: &ContainerName) -> Result<()> {
         self.again(|| self.inner.barrier(container)).await
+    }
+
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        // A listing that breaks is the caller's to begin anew: its items have no name of their own to tell them apart by.
+        self.again(|| self.inner.leftovers(container)).await
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        self.again(|| self.inner.remove_leftover(leftover)).await
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod jobs;
+mod orphans;
 mod records;
 mod recovery;
 mod rules;

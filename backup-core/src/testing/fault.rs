@@ -14,7 +14,9 @@ use super::lock;
 use crate::error::{Error, Result};
 use crate::id::{ContainerName, ObjectKey};
 use crate::range::ByteRange;
-use crate::repository::{BoxStream, Download, Layout, Limits, Listed, PutMode, Repository, Upload};
+use crate::repository::{
+    BoxStream, Download, Layout, Leftover, Limits, Listed, PutMode, Repository, Upload,
+};
 
 /// A repository around a repository whose calls fail as a [`FaultPlan`] says.
 ///
@@ -256,6 +258,15 @@ impl Repository for FaultRepository {
     async fn barrier(&self, container: &ContainerName) -> Result<()> {
         let work = self.inner.barrier(container);
         self.simple(Call::Barrier, container.as_str(), work).await
+    }
+
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        // No part of a backup's work, so nothing goes wrong with it and nothing is counted.
+        self.inner.leftovers(container).await
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        self.inner.remove_leftover(leftover).await
     }
 }
 

@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, ObjectKey};
 use crate::range::ByteRange;
 use crate::repository::{
-    BoxStream, DefaultContainer, Download, Layout, Limits, Listed, PrefixStyle, PutMode,
+    BoxStream, DefaultContainer, Download, Layout, Leftover, Limits, Listed, PrefixStyle, PutMode,
     Repository, Upload,
 };
 use crate::timestamp::Timestamp;
@@ -45,7 +45,9 @@ pub struct MemoryRepository {
 struct State {
     containers: BTreeMap<ContainerName, BTreeMap<String, Stored>>,
     shared: HashMap<(usize, u64), Bytes>,
-    open_uploads: usize,
+    /// Uploads that are open, by number: their keys and when they were begun.
+    uploads: BTreeMap<u64, (ObjectKey, Timestamp)>,
+    next_upload: u64,
     events: Vec<Event>,
     /// What listings leave out.
     unlisted: Option<fn(&str) -> bool>,
@@ -236,7 +238,7 @@ impl MemoryRepository {
 
     /// Uploads that were neither completed, aborted nor dropped.
     pub fn open_uploads(&self) -> usize {
-        lock(&self.state).open_uploads
+        lock(&self.state).uploads.len()
     }
 
     fn content(&self, state: &mut State, key: &ObjectKey, data: &[u8]) -> Content {
@@ -359,8 +361,10 @@ impl Repository for MemoryRepository {
     async fn begin(&self, key: &ObjectKey, _size_hint: Option<u64>) -> Result<Box<dyn Upload>> {
         let mut state = lock(&self.state);
         container_of(&mut state, "begin object", key.container())?;
-        state.open_uploads += 1;
-        Ok(Box::new(MemoryUpload::new(self.clone(), key.clone())))
+        let id = state.next_upload;
+        state.next_upload += 1;
+        state.uploads.insert(id, (key.clone(), Timestamp::now()));
+        Ok(Box::new(MemoryUpload::new(self.clone(), key.clone(), id)))
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Download> {
@@ -480,6 +484,24 @@ impl Repository for MemoryRepository {
         state.events.push(Event::Barrier {
             container: container.to_string(),
         });
+        Ok(())
+    }
+
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        let state = lock(&self.state);
+        let open = state.uploads.iter().map(|(id, (key, begun))| {
+            let mut leftover = Leftover::new("unfinished upload", key.clone(), id.to_string());
+            leftover.modified = Some(*begun);
+            leftover
+        });
+        let wanted = |l: &Leftover| container.is_none_or(|c| l.key.container() == c);
+        Ok(stream_of(open.filter(wanted).collect()))
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        if let Ok(id) = leftover.id.parse::<u64>() {
+            lock(&self.state).uploads.remove(&id);
+        }
         Ok(())
     }
 }

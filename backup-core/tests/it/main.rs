@@ -12,5 +12,6 @@ mod corpus;
 mod engine;
 mod history;
 mod model;
+mod scan;
 mod schedules;
 mod split;

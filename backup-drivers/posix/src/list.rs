@@ -18,16 +18,16 @@ const LIST: &str = "list";
 /// Results that one step of a walk gathers.
 const BATCH: usize = 512;
 /// Folders below each other that a walk follows; deeper ones are no work of ours.
-const DEPTH: usize = 32;
+pub(crate) const DEPTH: usize = 32;
 
 /// A walk that yields batches of `T`.
-trait Walk: Send + 'static {
+pub(crate) trait Walk: Send + 'static {
     type Item: Send + 'static;
     /// The next results; an empty batch ends it. Blocks.
     fn step(&mut self) -> Result<Vec<Self::Item>>;
 }
 
-fn stream_of<W: Walk>(lane: Lane, root: PathBuf, walk: W) -> BoxStream<W::Item> {
+pub(crate) fn stream_of<W: Walk>(lane: Lane, root: PathBuf, walk: W) -> BoxStream<W::Item> {
     let batches = futures::stream::try_unfold(walk, move |mut walk| {
         let step = lane.run(LIST, root.clone(), 0, move || {
             let batch = walk.step()?;

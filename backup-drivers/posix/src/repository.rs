@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backup_core::{
     BoxStream, BufferPool, ByteRange, ContainerName, DefaultContainer, Download, Error, ErrorKind,
-    Layout, Limits, Listed, ObjectKey, PrefixStyle, PutMode, Repository, Result, Upload,
+    Layout, Leftover, Limits, Listed, ObjectKey, PrefixStyle, PutMode, Repository, Result, Upload,
 };
 use bytes::Bytes;
 use direct_io::Direct;
@@ -16,9 +16,10 @@ use crate::config::{PosixConfig, Sync};
 use crate::durability::Durability;
 use crate::error::{is_missing, missing, on_path};
 use crate::lane::Lane;
+use crate::leftovers;
 use crate::list;
 use crate::read::Reader;
-use crate::tree::{Tree, remove_temporaries};
+use crate::tree::{Tree, is_temporary, remove_temporaries};
 use crate::upload::{PosixUpload, Temporary, Uploader};
 
 /// Threads that write at once: the disk is reached by a few, and the CPU is for hashing.
@@ -379,5 +380,29 @@ impl Repository for PosixRepository {
             .run("make durable", path, 0, move || this.sync_folders(&name));
         folders.await?;
         durability.verdict(container)
+    }
+
+    /// The temporary files. Of a given container only those in its own folder.
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        Ok(leftovers::find(self.keepers.clone(), &self.tree, container))
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        let operation = "remove temporary file";
+        let path = self.tree.file(&leftover.key);
+        let name = leftover.key.name().rsplit('/').next().unwrap_or_default();
+        if !is_temporary(name) {
+            return Err(Error::invalid(operation, "it is none").on(path.display()));
+        }
+        let work = self.keepers.run(
+            operation,
+            path.clone(),
+            0,
+            move || match std::fs::remove_file(&path) {
+                Err(e) if !is_missing(&e) => Err(on_path(operation, &path, e)),
+                _ => Ok(()),
+            },
+        );
+        work.await
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backup_core::{
     BoxStream, ByteRange, ContainerName, DefaultContainer, Download, Error, ErrorKind, Layout,
-    Limits, Listed, ObjectKey, PrefixStyle, PutMode, Repository, Result, Upload,
+    Leftover, Limits, Listed, ObjectKey, PrefixStyle, PutMode, Repository, Result, Upload,
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -139,6 +139,25 @@ impl S3Repository {
         Ok((self.stores.get(key.container())?, path))
     }
 
+    /// All buckets of the account, or the configured ones where the key may not list them.
+    pub(crate) async fn buckets(&self, wire: &Wire) -> Result<Vec<ContainerName>> {
+        let names = match wire.buckets().await {
+            Ok(names) => names,
+            // A key for one bucket need not be allowed to list all.
+            Err(f)
+                if matches!(
+                    f.kind(),
+                    ErrorKind::PermissionDenied | ErrorKind::Unsupported
+                ) =>
+            {
+                self.containers.iter().map(ToString::to_string).collect()
+            }
+            Err(f) => return Err(f.into_error("list buckets", &self.description)),
+        };
+        let names = names.into_iter().filter_map(|n| ContainerName::new(n).ok());
+        Ok(names.filter(|n| bucket_of(n).is_ok()).collect())
+    }
+
     async fn create_only(
         &self,
         store: &Arc<dyn ObjectStore>,
@@ -235,22 +254,8 @@ impl Repository for S3Repository {
         let Some(wire) = self.wire.clone() else {
             return Ok(stream::iter(self.containers.clone().into_iter().map(Ok)).boxed());
         };
-        let names = match wire.buckets().await {
-            Ok(names) => names,
-            // A key for one bucket need not be allowed to list all.
-            Err(f)
-                if matches!(
-                    f.kind(),
-                    ErrorKind::PermissionDenied | ErrorKind::Unsupported
-                ) =>
-            {
-                self.containers.iter().map(ToString::to_string).collect()
-            }
-            Err(f) => return Err(f.into_error("list buckets", &self.description)),
-        };
         // The account's other buckets, that we cannot read or that are empty, are none of ours.
-        let names = names.into_iter().filter_map(|n| ContainerName::new(n).ok());
-        let names: Vec<_> = names.filter(|n| bucket_of(n).is_ok()).collect();
+        let names = self.buckets(&wire).await?;
         let asked = stream::iter(names).map(move |name| {
             let wire = wire.clone();
             async move {
@@ -422,5 +427,13 @@ impl Repository for S3Repository {
     async fn barrier(&self, _: &ContainerName) -> Result<()> {
         // A put's answer says that it is stored.
         Ok(())
+    }
+
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        self.unfinished(container).await
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        self.drop_unfinished(leftover).await
     }
 }

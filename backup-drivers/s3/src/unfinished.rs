@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use backup_core::{ContainerName, ErrorKind, Result, Timestamp};
+use backup_core::{BoxStream, ContainerName, ErrorKind, Leftover, ObjectKey, Result, Timestamp};
+use futures::{StreamExt, stream};
 
 use crate::error::Failure;
 use crate::repository::S3Repository;
@@ -85,5 +86,45 @@ impl S3Repository {
         let bucket = bucket_of(&upload.container)?;
         let dropped = wire.abort(bucket, &upload.name, &upload.id).await;
         dropped.map_err(|f| f.into_error("drop unfinished upload of", &upload.name))
+    }
+
+    /// The unfinished uploads in `container`, or in all buckets, as the trait tells them.
+    pub(crate) async fn unfinished(
+        &self,
+        container: Option<&ContainerName>,
+    ) -> Result<BoxStream<Leftover>> {
+        let containers = match (container, &self.wire) {
+            (Some(container), _) => vec![container.clone()],
+            (None, Some(wire)) => self.buckets(wire).await?,
+            (None, None) => Vec::new(),
+        };
+        let mut found = Vec::new();
+        for bucket in containers {
+            let uploads = match self.unfinished_uploads(&bucket, "", Duration::ZERO).await {
+                Ok(uploads) => uploads,
+                // Another's bucket of the same account.
+                Err(e) if container.is_none() && e.is(ErrorKind::PermissionDenied) => continue,
+                Err(e) => return Err(e),
+            };
+            for upload in uploads {
+                // A name that no object of ours can have was not ours to begin.
+                if let Ok(key) = ObjectKey::new(&bucket, upload.name) {
+                    let mut leftover = Leftover::new("unfinished upload", key, upload.id);
+                    leftover.modified = upload.begun;
+                    found.push(Ok(leftover));
+                }
+            }
+        }
+        Ok(stream::iter(found).boxed())
+    }
+
+    pub(crate) async fn drop_unfinished(&self, leftover: &Leftover) -> Result<()> {
+        self.drop_upload(&UnfinishedUpload {
+            container: leftover.key.container().clone(),
+            name: leftover.key.name().to_owned(),
+            id: leftover.id.clone(),
+            begun: leftover.modified,
+        })
+        .await
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use backup_core::{
     BoxStream, ByteRange, ContainerName, DefaultContainer, Download, Error, ErrorKind, Layout,
-    Limits, Listed, ObjectKey, PrefixStyle, PutMode, Repository, Result, Upload,
+    Leftover, Limits, Listed, ObjectKey, PrefixStyle, PutMode, Repository, Result, Upload,
 };
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -266,11 +266,19 @@ impl Repository for SwiftRepository {
         // A put's answer says that it is stored.
         Ok(())
     }
+
+    async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
+        self.unfinished(container).await
+    }
+
+    async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
+        self.drop_unfinished(leftover).await
+    }
 }
 
 impl SwiftRepository {
     /// The account's containers whose names we can hold.
-    async fn account_containers(&self) -> Result<Vec<ContainerName>> {
+    pub(crate) async fn account_containers(&self) -> Result<Vec<ContainerName>> {
         let failed = |f: Failure| f.into_error("list containers of", &self.description);
         let mut names = Vec::new();
         let mut marker: Option<String> = None;

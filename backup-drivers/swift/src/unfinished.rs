@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backup_core::{ContainerName, ObjectKey, Result, Timestamp};
+use backup_core::{BoxStream, ContainerName, Leftover, ObjectKey, Result, Timestamp};
+use futures::{StreamExt, stream};
 
 use crate::delete;
 use crate::list::{self, Entry};
@@ -98,5 +99,47 @@ impl SwiftRepository {
         let store = Arc::clone(&self.store);
         let results = delete::segments(&store, &upload.segment_container, &upload.segments).await;
         results.into_iter().collect()
+    }
+
+    /// The lost segments of `container`, or of all containers, as the trait tells them.
+    pub(crate) async fn unfinished(
+        &self,
+        container: Option<&ContainerName>,
+    ) -> Result<BoxStream<Leftover>> {
+        let containers = match container {
+            Some(container) => vec![container.clone()],
+            None => self.account_containers().await?,
+        };
+        let mut found = Vec::new();
+        for container in containers {
+            if self.store.is_segment_container(&container) {
+                continue;
+            }
+            for upload in self
+                .unfinished_uploads(&container, "", Duration::ZERO)
+                .await?
+            {
+                let key = ObjectKey::new(&container, upload.name)?;
+                let mut leftover = Leftover::new("lost segments", key, upload.id);
+                leftover.size = Some(upload.bytes);
+                leftover.modified = upload.begun;
+                found.push(Ok(leftover));
+            }
+        }
+        Ok(stream::iter(found).boxed())
+    }
+
+    /// Drops them after another look: they may have become an object since.
+    pub(crate) async fn drop_unfinished(&self, leftover: &Leftover) -> Result<()> {
+        let (container, name) = (leftover.key.container(), leftover.key.name());
+        for upload in self
+            .unfinished_uploads(container, name, Duration::ZERO)
+            .await?
+        {
+            if upload.name == name && upload.id == leftover.id {
+                self.drop_upload(&upload).await?;
+            }
+        }
+        Ok(())
     }
 }

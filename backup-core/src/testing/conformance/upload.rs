@@ -1,9 +1,11 @@
 //! Objects that come in parts: all at once or not at all.
 
 use bytes::Bytes;
+use futures::TryStreamExt;
 
 use super::{Trial, checks, failed_with, hold, sample};
 use crate::error::{ErrorKind, Result};
+use crate::repository::Leftover;
 
 checks![
     an_object_in_parts_is_all_its_parts_in_order,
@@ -13,6 +15,7 @@ checks![
     an_aborted_upload_leaves_nothing,
     a_dropped_upload_leaves_nothing_visible,
     two_uploads_of_one_object_leave_one_of_the_two,
+    what_a_killed_upload_leaves_is_told_and_can_be_removed,
 ];
 
 async fn an_object_in_parts_is_all_its_parts_in_order(t: &Trial) -> Result<()> {
@@ -130,5 +133,48 @@ async fn two_uploads_of_one_object_leave_one_of_the_two(t: &Trial) -> Result<()>
     let got = t.read("object").await?;
     hold!(versions.contains(&got), "it is neither of the two");
     hold!(t.names("").await? == ["object"], "something else is left");
+    Ok(())
+}
+
+async fn leftovers(t: &Trial) -> Result<Vec<Leftover>> {
+    let told = t.repository.leftovers(Some(&t.container)).await?;
+    told.try_collect().await
+}
+
+async fn what_a_killed_upload_leaves_is_told_and_can_be_removed(t: &Trial) -> Result<()> {
+    // Of the checks before.
+    for old in leftovers(t).await? {
+        t.repository.remove_leftover(&old).await?;
+    }
+    let whole = sample(1, t.options.part + 1);
+    t.upload("whole", &whole).await?;
+    let mut aborted = t.repository.begin(&t.key("aborted")?, None).await?;
+    aborted.part(sample(2, t.options.part)).await?;
+    aborted.abort().await?;
+    let told = leftovers(t).await?;
+    hold!(
+        told.is_empty(),
+        "completed and aborted ones are told: {told:?}"
+    );
+
+    let mut killed = t.repository.begin(&t.key("killed")?, None).await?;
+    for seed in 3..6 {
+        killed.part(sample(seed, t.options.part)).await?;
+    }
+    // A killed process runs no destructor.
+    std::mem::forget(killed);
+    for told in leftovers(t).await? {
+        hold!(
+            told.key.container() == &t.container && !told.what.is_empty(),
+            "{told:?} belongs to no container"
+        );
+        t.repository.remove_leftover(&told).await?;
+        // Nobody else's removal is in the way.
+        t.repository.remove_leftover(&told).await?;
+    }
+    let told = leftovers(t).await?;
+    hold!(told.is_empty(), "what was removed is told: {told:?}");
+    hold!(t.names("").await? == ["whole"], "a leftover was an object");
+    hold!(t.read("whole").await? == whole, "an object was damaged");
     Ok(())
 }

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::lock;
 use super::{Content, Event, MemoryRepository, Stored, container_of};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ObjectKey;
 use crate::repository::Upload;
 use crate::timestamp::Timestamp;
@@ -13,15 +13,17 @@ use crate::timestamp::Timestamp;
 pub(super) struct MemoryUpload {
     repository: MemoryRepository,
     key: ObjectKey,
+    id: u64,
     size: u64,
     bytes: BytesMut,
 }
 
 impl MemoryUpload {
-    pub(super) fn new(repository: MemoryRepository, key: ObjectKey) -> Self {
+    pub(super) fn new(repository: MemoryRepository, key: ObjectKey, id: u64) -> Self {
         Self {
             repository,
             key,
+            id,
             size: 0,
             bytes: BytesMut::new(),
         }
@@ -39,7 +41,7 @@ impl fmt::Debug for MemoryUpload {
 
 impl Drop for MemoryUpload {
     fn drop(&mut self) {
-        lock(&self.repository.state).open_uploads -= 1;
+        lock(&self.repository.state).uploads.remove(&self.id);
     }
 }
 
@@ -69,6 +71,11 @@ impl Upload for MemoryUpload {
             Content::Kept(std::mem::take(&mut self.bytes).freeze())
         };
         let mut state = lock(&self.repository.state);
+        if !state.uploads.contains_key(&self.id) {
+            return Err(Error::new(ErrorKind::NotFound, "complete object")
+                .on(&self.key)
+                .because("the upload was removed"));
+        }
         container_of(&mut state, "complete object", self.key.container())?.insert(
             self.key.name().to_owned(),
             Stored {

@@ -1,0 +1,181 @@
+//! Whole lives of backups on real servers, through the binary alone.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::ashlar::{Home, noise, overwrite};
+use crate::servers::{self, Server};
+
+const LENGTH: usize = 5_000_000;
+
+/// Changes the image: data becomes zero, data across a chunk's border, the last byte.
+fn change(image: &Path, n: u8) {
+    overwrite(image, u64::from(n) * 600_000, &vec![0; 250_000]);
+    overwrite(image, (1 << 20) - 100, &noise(200, u64::from(n) + 10));
+    overwrite(image, LENGTH as u64 - 1, &[n + 1]);
+}
+
+/// Other tests have their containers on the same server.
+fn scan_of<'a>(server: &'a Server, more: &[&'a str]) -> Vec<&'a str> {
+    let scan = ["volume", "backup", "scan", "--container", &server.container];
+    [&scan[..], more].concat()
+}
+
+fn create(home: &Home, name: &str) {
+    let kind: &[&str] = if name == "b0" {
+        &[]
+    } else {
+        &["--incremental"]
+    };
+    let command = [
+        &["volume", "backup", "create", "--name", name],
+        kind,
+        &["v"],
+    ]
+    .concat();
+    home.good(&command);
+}
+
+#[test]
+fn a_chain_lives_and_dies_on_each_server_and_survives_the_catalogue() {
+    for server in servers::all() {
+        let name = server.name;
+        let home = server.home();
+        let image = home.volume("v", LENGTH);
+        let mut contents = Vec::new();
+        for n in 0..4 {
+            create(&home, &format!("b{n}"));
+            contents.push(fs::read(&image).unwrap());
+            change(&image, n);
+        }
+        let restore_all = |home: &Home, when: &str| {
+            for (n, expected) in contents.iter().enumerate() {
+                let backup = format!("b{n}");
+                let to = format!("{backup}-{when}");
+                home.good(&["volume", "backup", "verify", &backup]);
+                home.good(&["volume", "backup", "restore", "--name", &to, &backup]);
+                assert!(home.data_of(&to) == *expected, "{name} {backup} {when}");
+            }
+        };
+        restore_all(&home, "first");
+
+        // The catalogue is gone: the server alone brings everything back.
+        let other = server.home();
+        let found = other.json(&scan_of(&server, &["--import"]));
+        let states: Vec<_> = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|f| &f["state"])
+            .collect();
+        assert_eq!(states, ["imported"; 4], "{name}");
+        restore_all(&other, "found");
+        assert_eq!(
+            other.json(&["repository", "orphans", "--container", &server.container]),
+            Value::Array(vec![])
+        );
+
+        for n in (0..4).rev() {
+            other.good(&["volume", "backup", "delete", &format!("b{n}")]);
+        }
+        assert_eq!(server.objects(), [], "{name}");
+        assert_eq!(other.json(&scan_of(&server, &[])), Value::Array(vec![]));
+    }
+}
+
+#[test]
+fn a_check_of_each_server_finds_all_that_backups_need_and_leaves_nothing() {
+    for server in servers::all() {
+        let home = server.home();
+        let steps = home.json(&["repository", "check", "remote"]);
+        for step in steps.as_array().unwrap() {
+            assert!(
+                ["good", "look"].contains(&step["result"].as_str().unwrap()),
+                "{}: {step}",
+                server.name
+            );
+        }
+        assert_eq!(server.objects(), [], "{}", server.name);
+        let listed = home.json(&["repository", "list"]);
+        let remote = listed
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|r| r["name"] == "remote");
+        let place = remote.unwrap()["place"].as_str().unwrap().to_owned();
+        assert!(place.contains(&server.container), "{place}");
+    }
+}
+
+#[test]
+fn records_find_the_repository_of_their_service_among_several() {
+    for server in servers::all() {
+        let home = server.home();
+        let image = home.volume("v", LENGTH);
+        create(&home, "b0");
+        let record = home.json(&["volume", "backup", "record", "export", "b0"]);
+        // Another home backs up to a folder, and knows the server too.
+        let other = server.home();
+        let option = ["-o", "backup.repository=default"];
+        other.volume("w", LENGTH);
+        other.good(
+            &[
+                &option[..],
+                &["volume", "backup", "create", "--name", "here", "w"],
+            ]
+            .concat(),
+        );
+        other.good(&[
+            "volume",
+            "backup",
+            "record",
+            "import",
+            record["backup_service"].as_str().unwrap(),
+            record["backup_url"].as_str().unwrap(),
+        ]);
+        let shown = other.json(&["volume", "backup", "show", "b0"]);
+        assert_eq!(shown["repository"], "remote", "{}", server.name);
+        other.good(&["volume", "backup", "restore", "--name", "back", "b0"]);
+        assert!(other.data_of("back") == fs::read(&image).unwrap());
+        other.good(&["volume", "backup", "restore", "--name", "back2", "here"]);
+        other.good(&["volume", "backup", "delete", "here", "b0"]);
+        assert_eq!(server.objects(), [], "{}", server.name);
+    }
+}
+
+/// Uploads a folder's files under their names.
+fn upload(server: &Server, root: &Path, folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            upload(server, root, &path);
+        } else {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap();
+            server.put(name, fs::read(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn what_cinders_driver_wrote_restores_from_each_server() {
+    for server in servers::all() {
+        let case = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../backup-core/tests/data/cinder")
+            .join(server.fixture());
+        let objects = case.join("objects/volumebackups");
+        upload(&server, &objects, &objects);
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(case.join("manifest.json")).unwrap()).unwrap();
+        let home = server.home();
+        let found = home.json(&scan_of(&server, &["--import"]));
+        let backups = manifest["backups"].as_array().unwrap();
+        assert_eq!(found.as_array().unwrap().len(), backups.len());
+        crate::cinder::restore_all(&home, &manifest, server.name);
+        assert_eq!(
+            home.json(&["repository", "orphans", "--container", &server.container]),
+            Value::Array(vec![])
+        );
+    }
+}
