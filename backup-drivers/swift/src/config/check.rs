@@ -67,6 +67,15 @@ pub(crate) enum Credential {
     Name(String, Named),
 }
 
+/// Refuses settings that have no meaning for `what`.
+fn only(what: &str, has: &[(&str, bool)]) -> Result<()> {
+    let without_meaning = has.iter().find(|(_, set)| *set).map(|(name, _)| *name);
+    match without_meaning {
+        Some(name) => refuse(format!("{name} has no meaning with {what}")),
+        None => Ok(()),
+    }
+}
+
 fn refuse<T>(why: impl Into<String>) -> Result<T> {
     Err(Error::invalid(CHECK, why))
 }
@@ -140,15 +149,6 @@ impl SwiftConfig {
         Ok(())
     }
 
-    /// Refuses settings that have no meaning for `what`.
-    fn only(&self, what: &str, has: &[(&str, bool)]) -> Result<()> {
-        let without_meaning = has.iter().find(|(_, set)| *set).map(|(name, _)| *name);
-        match without_meaning {
-            Some(name) => refuse(format!("{name} has no meaning with {what}")),
-            None => Ok(()),
-        }
-    }
-
     fn of_keystone(&self) -> [(&'static str, bool); 13] {
         [
             ("user_id", self.user_id.is_some()),
@@ -205,9 +205,9 @@ impl SwiftConfig {
 
     fn given(&self) -> Result<Way> {
         const PER_USER: &str = "auth = \"per_user\"";
-        self.only(PER_USER, &self.of_keystone())?;
-        self.only(PER_USER, &self.of_passwords())?;
-        self.only(PER_USER, &[("auth_url", self.auth_url.is_some())])?;
+        only(PER_USER, &self.of_keystone())?;
+        only(PER_USER, &self.of_passwords())?;
+        only(PER_USER, &[("auth_url", self.auth_url.is_some())])?;
         let Some(storage) = self.storage()? else {
             return refuse(format!("{PER_USER} needs storage_url, the user's account"));
         };
@@ -237,8 +237,8 @@ impl SwiftConfig {
         if url.path().trim_end_matches('/').ends_with("/v3") {
             return refuse("auth_url is Keystone's (it ends in /v3), but auth_version is 1");
         }
-        self.only(V1, &self.of_keystone())?;
-        self.only(V1, &self.of_tokens())?;
+        only(V1, &self.of_keystone())?;
+        only(V1, &self.of_tokens())?;
         let (Some(user), Some(key)) = (self.username.clone(), self.password()?) else {
             return refuse("auth_version = 1 needs username and password (the user's key)");
         };
@@ -289,10 +289,10 @@ impl SwiftConfig {
         )?;
         if credential != (&None, &None) {
             const WITH: &str = "an application credential";
-            self.only(WITH, &self.of_tokens())?;
-            self.only(WITH, &self.of_passwords()[1..])?;
+            only(WITH, &self.of_tokens())?;
+            only(WITH, &self.of_passwords()[1..])?;
             // It was made for one project, and serves that one only.
-            self.only(WITH, &self.of_projects())?;
+            only(WITH, &self.of_projects())?;
             let Some(secret) = secret else {
                 return refuse("an application credential needs application_credential_secret");
             };
@@ -320,8 +320,8 @@ impl SwiftConfig {
             );
         }
         if let Some(token) = self.token()? {
-            self.only("token", &self.of_passwords())?;
-            self.only("token", &self.of_keystone()[..3])?;
+            only("token", &self.of_passwords())?;
+            only("token", &self.of_keystone()[..3])?;
             return Ok(User::Token(token));
         }
         match (user()?, self.password()?) {
