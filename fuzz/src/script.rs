@@ -51,7 +51,7 @@ pub fn content(input: &mut Bytes<'_>, limit: usize) -> Content {
             })),
             // A ramp: long matches, few literals.
             6 => {
-                bytes.extend((0..length).map(|at| (at / (usize::from(with) + 1)).to_le_bytes()[0]))
+                bytes.extend((0..length).map(|at| (at / (usize::from(with) + 1)).to_le_bytes()[0]));
             }
             _ => bytes.extend(noise(seed, length).map(|b| b & with)),
         }

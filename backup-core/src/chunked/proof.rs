@@ -89,7 +89,8 @@ pub(crate) fn check_zeroes(
 }
 
 /// What a piece of a block holds.
-pub(crate) enum Piece<'a> {
+#[derive(Clone, Copy)]
+enum Piece<'a> {
     Bytes(&'a [u8]),
     Zeroes,
 }

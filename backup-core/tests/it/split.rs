@@ -40,7 +40,7 @@ fn edit(h: &History, from: &str, to: &str) {
 /// Nothing restores without an error, and what a salvage does not list is right.
 async fn is_told(h: &History, what: &str) {
     for check in [Check::Hashes, Check::Md5] {
-        let target = MemoryDevice::from_bytes(&[0xA5; 100_000]);
+        let target = MemoryDevice::from_bytes(&vec![0xA5; 100_000]);
         let options = RestoreOptions::default().with_check(check);
         let restored = h.restore_onto(1, &target, &options).await;
         assert!(restored.is_err(), "{what} with {check:?}: {restored:?}");
@@ -48,7 +48,7 @@ async fn is_told(h: &History, what: &str) {
     let report = h.engine.verify(&h.chain(1), &h.cx).await.unwrap();
     assert!(!report.data_is_right(), "{what}");
 
-    let target = MemoryDevice::from_bytes(&[0xA5; 100_000]);
+    let target = MemoryDevice::from_bytes(&vec![0xA5; 100_000]);
     let options = RestoreOptions::default().with_salvage(true);
     let report = h.restore_onto(1, &target, &options).await.unwrap();
     let right = &h.versions[1].content;
@@ -101,7 +101,7 @@ async fn a_block_whose_pieces_are_right_restores() {
         let target = if known_zero {
             MemoryDevice::new(LENGTH).with_known_zero(true)
         } else {
-            MemoryDevice::from_bytes(&[0xA5; 100_000])
+            MemoryDevice::from_bytes(&vec![0xA5; 100_000])
         };
         let report = h
             .restore_onto(1, &target, &RestoreOptions::default())
