@@ -227,11 +227,9 @@ async fn a_backup_with_damaged_metadata_can_be_deleted() {
     h.full().await;
     let location = h.versions[0].layer.location.clone();
     let damaged = Bytes::from_static(b"{ \"objects\": 7");
-    let put = h
-        .engine
-        .repository()
-        .put(&location.metadata(), damaged, PutMode::Overwrite);
-    put.await.unwrap();
+    let (repository, metadata) = (h.engine.repository(), location.metadata());
+    let put = repository.put(&metadata, damaged, PutMode::Overwrite).await;
+    put.unwrap();
     h.engine.delete(&location, &h.cx).await.unwrap();
     assert_eq!(h.memory.objects(), []);
 }
