@@ -16,8 +16,8 @@ use std::sync::Arc;
 use backup_core::testing::MemoryDevice;
 use backup_core::{
     Attachment, Backup, BackupRequest, BlockDevice, Chain, ChunkedBackup, ChunkedConfig,
-    ContainerName, Error, ErrorKind, JobContext, Layer, Repository, RestoreOptions, Result,
-    ScanItem, Timestamp, VolumeId,
+    ContainerName, Error, ErrorKind, JobContext, Layer, RestoreOptions, Result, ScanItem,
+    Timestamp, VolumeId,
 };
 use backup_s3::S3Repository;
 use backup_s3::object_store::ObjectStore;

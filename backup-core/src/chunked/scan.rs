@@ -106,11 +106,14 @@ fn metadata_objects(
 async fn look(
     repository: &Arc<dyn Repository>,
     location: &Location,
-    stored: u64, // bytes, as listed
+    listed: u64, // bytes of the metadata
     cx: &JobContext,
 ) -> Result<Scanned> {
     let key: ObjectKey = location.metadata();
-    let summary = Summary::read(repository, location, cx).await?;
+    let summary = match ends::read_ends(repository, &key, listed, cx).await? {
+        Some(summary) => summary,
+        None => Summary::read(repository, location, cx).await?,
+    };
     let metadata = &summary.metadata;
     if !location
         .prefix

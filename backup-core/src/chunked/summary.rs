@@ -55,6 +55,21 @@ impl Summary {
         .await
     }
 
+    /// What metadata of `bytes` bytes says whose list of objects was not read; `None` where its key `ashlar` does not
+    /// tell what the list would.
+    pub(super) fn without_objects(metadata: Metadata, bytes: u64) -> Option<Self> {
+        let ours = metadata.ashlar.as_ref()?;
+        let (length, objects) = (ours.volume_length?, ours.object_count?);
+        let data_bytes = Some(ours.stored_bytes?);
+        Some(Self {
+            metadata,
+            objects,
+            end: length,
+            data_bytes,
+            metadata_bytes: bytes,
+        })
+    }
+
     /// Bytes of hash list and metadata. The list is looked at only where the metadata does not tell its length.
     pub(super) async fn index_bytes(
         &self,

@@ -85,6 +85,7 @@ fn about(count: u64) -> Metadata {
     ashlar.volume_length = Some(count * CHUNK - 17);
     ashlar.object_count = Some(count);
     ashlar.stored_bytes = Some(count * 1000);
+    ashlar.hash_list_bytes = Some(5000);
     ashlar
         .properties
         .insert("objects".into(), "\n  ],\n".into());
@@ -169,7 +170,10 @@ async fn a_container_of_100_000_objects_is_scanned_by_the_two_ends_of_its_metada
     assert_eq!(record.volume_id, about.volume_id);
     assert_eq!(record.volume_length, Some(OBJECTS * CHUNK - 17));
     assert_eq!(record.object_count, OBJECTS);
-    assert_eq!(record.stored_bytes, Some(OBJECTS * 1000));
+    assert_eq!(
+        record.stored_bytes,
+        Some(OBJECTS * 1000 + 5000 + length as u64)
+    );
     assert_eq!(record.properties["objects"], "\n  ],\n");
     assert!(length > 20 << 20, "{length} bytes of metadata");
     assert_eq!(gets, 2);

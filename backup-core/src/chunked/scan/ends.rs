@@ -7,8 +7,9 @@
 use std::sync::Arc;
 
 use super::super::fetch::fetch;
+use super::super::summary::Summary;
 use crate::error::{ErrorKind, Result};
-use crate::format::metadata::{Metadata, read_metadata};
+use crate::format::metadata::read_metadata;
 use crate::id::ObjectKey;
 use crate::job::JobContext;
 use crate::range::ByteRange;
@@ -35,7 +36,7 @@ pub(super) async fn read_ends(
     key: &ObjectKey,
     length: u64,
     cx: &JobContext,
-) -> Result<Option<Metadata>> {
+) -> Result<Option<Summary>> {
     if length <= WHOLE {
         return Ok(None);
     }
@@ -63,7 +64,7 @@ pub(super) async fn read_ends(
         text.extend_from_slice(&tail[close..]);
         return Ok(read_metadata(&text[..], &mut |_| Ok(()))
             .ok()
-            .filter(tells_enough));
+            .and_then(|metadata| Summary::without_objects(metadata, length)));
     }
     Ok(None)
 }
@@ -88,10 +89,4 @@ async fn part(
 
 fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
     text.windows(wanted.len()).position(|w| w == wanted)
-}
-
-fn tells_enough(metadata: &Metadata) -> bool {
-    metadata.ashlar.as_ref().is_some_and(|a| {
-        a.volume_length.is_some() && a.object_count.is_some() && a.stored_bytes.is_some()
-    })
 }
