@@ -26,6 +26,7 @@
 //! # Ok::<(), backup_core::Error>(())
 //! ```
 
+mod bounded;
 mod bzip2;
 mod none;
 #[cfg(any(feature = "zlib-fast", feature = "zstd"))]
@@ -234,6 +235,15 @@ pub struct Step {
     pub finished: bool,
 }
 
+impl Step {
+    /// Nothing taken, nothing yielded: it wants more input.
+    const NOTHING: Self = Self {
+        consumed: 0,
+        produced: 0,
+        finished: false,
+    };
+}
+
 /// A decompression in progress.
 ///
 /// Hand in the object's bytes in pieces of any size and call [`step`](Self::step) until it has taken the piece; at the
@@ -252,6 +262,11 @@ pub trait Decoder: Send + fmt::Debug {
     /// [`Corrupt`](crate::ErrorKind::Corrupt) where the stream is cut (bytes of no codec carry no end of their own:
     /// there the caller compares the length), or where more output waits than the caller took.
     fn finish(&mut self) -> Result<()>;
+}
+
+/// What a codec's counter of bytes went up by in one call on a slice.
+fn advance(before: u64, after: u64) -> usize {
+    usize::try_from(after - before).unwrap_or(usize::MAX)
 }
 
 fn damaged(algorithm: Algorithm) -> Error {

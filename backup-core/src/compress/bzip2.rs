@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use bzip2::{Action, Compress, Compression, Decompress, Status};
 
+use super::bounded::{Bounded, Expand};
 use super::{Algorithm, Compressor, Decoder, Step};
 use crate::error::{Error, Result};
 use crate::job::CancelToken;
@@ -30,10 +31,6 @@ impl Bzip2 {
             level: level.unsigned_abs(),
         }
     }
-}
-
-fn advance(before: u64, after: u64) -> usize {
-    usize::try_from(after - before).unwrap_or(usize::MAX)
 }
 
 impl Compressor for Bzip2 {
@@ -68,8 +65,8 @@ impl Compressor for Bzip2 {
             let status = stream
                 .compress(piece, &mut out[filled..], action)
                 .map_err(|e| Error::internal("compress", "bzip2 refused the data").caused_by(e))?;
-            rest = &rest[advance(taken, stream.total_in())..];
-            filled += advance(made, stream.total_out());
+            rest = &rest[super::advance(taken, stream.total_in())..];
+            filled += super::advance(made, stream.total_out());
             match status {
                 Status::StreamEnd => return Ok(Some(filled)),
                 _ if filled == out.len() => return Ok(None),
@@ -81,51 +78,42 @@ impl Compressor for Bzip2 {
     fn decompress(&self, input: &[u8], out: &mut [u8]) -> Result<()> {
         super::decompress_by_steps(
             Algorithm::Bzip2,
-            &mut Expanding::new(out.len() as u64),
+            &mut Bounded::new(Expanding::default(), out.len() as u64),
             input,
             out,
         )
     }
 
     fn decoder(&self, limit: u64) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Expanding::new(limit)))
+        Ok(Box::new(Bounded::new(Expanding::default(), limit)))
     }
 }
 
+#[derive(Default)]
 struct Expanding {
     /// `None` between streams.
     stream: Option<Decompress>,
     /// Whether a whole stream was read.
     any: bool,
-    produced: u64,
-    limit: u64,
 }
 
-impl Expanding {
-    fn new(limit: u64) -> Self {
-        Self {
-            stream: None,
-            any: false,
-            produced: 0,
-            limit,
-        }
-    }
+impl Expand for Expanding {
+    const ALGORITHM: Algorithm = Algorithm::Bzip2;
 
     fn expand(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
         if input.is_empty() && self.stream.is_none() {
-            return Ok(Step {
-                consumed: 0,
-                produced: 0,
-                finished: false,
-            });
+            return Ok(Step::NOTHING);
         }
         let stream = self.stream.get_or_insert_with(|| Decompress::new(false));
         let (taken, made) = (stream.total_in(), stream.total_out());
         let status = stream
             .decompress(input, out)
             .map_err(|e| super::damaged(Algorithm::Bzip2).caused_by(e))?;
-        let consumed = advance(taken, stream.total_in());
-        let produced = advance(made, stream.total_out());
+        let step = Step {
+            consumed: super::advance(taken, stream.total_in()),
+            produced: super::advance(made, stream.total_out()),
+            finished: false,
+        };
         match status {
             Status::StreamEnd => {
                 self.stream = None;
@@ -136,48 +124,19 @@ impl Expanding {
             }
             _ => {}
         }
-        self.produced += produced as u64;
-        Ok(Step {
-            consumed,
-            produced,
-            finished: false,
-        })
-    }
-}
-
-impl Decoder for Expanding {
-    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
-        let left = self.limit - self.produced;
-        if left > 0 {
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
-            return self.expand(input, &mut out[..room]);
-        }
-        // All that may come has come; one byte more tells that the stream goes on.
-        let step = self.expand(input, &mut [0])?;
-        if step.produced > 0 {
-            return Err(super::over_limit(Algorithm::Bzip2, self.limit));
-        }
         Ok(step)
     }
 
-    fn finish(&mut self) -> Result<()> {
-        // The end may lie in what was taken already, behind output that was only just fetched.
-        if self.expand(&[], &mut [0])?.produced > 0 {
-            return Err(super::over_limit(Algorithm::Bzip2, self.produced - 1));
-        }
-        if self.any && self.stream.is_none() {
-            Ok(())
-        } else {
-            Err(super::cut(Algorithm::Bzip2))
-        }
+    fn is_whole(&self) -> bool {
+        self.any && self.stream.is_none()
     }
 }
 
 impl fmt::Debug for Expanding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Expanding")
-            .field("produced", &self.produced)
-            .field("limit", &self.limit)
-            .finish_non_exhaustive()
+            .field("within", &self.stream.is_some())
+            .field("any", &self.any)
+            .finish()
     }
 }

@@ -20,6 +20,7 @@ use std::ops::RangeInclusive;
 use flate2::{Compress, Compression, FlushCompress};
 use flate2::{Decompress, FlushDecompress, Status};
 
+use super::bounded::{Bounded, Expand};
 use super::{Algorithm, Compressor, Decoder, Step};
 #[cfg(not(feature = "zlib-fast"))]
 use crate::error::Error;
@@ -79,8 +80,8 @@ impl Zlib {
             let status = stream
                 .compress(piece, &mut out[filled..], flush)
                 .map_err(|e| Error::internal("compress", "zlib refused the data").caused_by(e))?;
-            rest = &rest[advance(taken, stream.total_in())..];
-            let made = advance(made, stream.total_out());
+            rest = &rest[super::advance(taken, stream.total_in())..];
+            let made = super::advance(made, stream.total_out());
             filled += made;
             match status {
                 Status::StreamEnd => return Ok(Some(filled)),
@@ -89,11 +90,6 @@ impl Zlib {
             }
         }
     }
-}
-
-/// What a counter of bytes went up by in one call on a slice.
-fn advance(before: u64, after: u64) -> usize {
-    usize::try_from(after - before).unwrap_or(usize::MAX)
 }
 
 impl Compressor for Zlib {
@@ -130,39 +126,24 @@ impl Compressor for Zlib {
     }
 
     fn decoder(&self, limit: u64) -> Result<Box<dyn Decoder>> {
-        Ok(Box::new(Inflating {
+        let inflating = Inflating {
             stream: Decompress::new(true),
-            limit,
             ended: false,
-        }))
+        };
+        Ok(Box::new(Bounded::new(inflating, limit)))
     }
 }
 
 #[derive(Debug)]
 struct Inflating {
     stream: Decompress,
-    limit: u64,
     ended: bool,
 }
 
-impl Inflating {
-    fn inflate(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
-        let (taken, made) = (self.stream.total_in(), self.stream.total_out());
-        let status = self
-            .stream
-            .decompress(input, out, FlushDecompress::None)
-            .map_err(|e| super::damaged(Algorithm::Zlib).caused_by(e))?;
-        self.ended = status == Status::StreamEnd;
-        Ok(Step {
-            consumed: advance(taken, self.stream.total_in()),
-            produced: advance(made, self.stream.total_out()),
-            finished: self.ended,
-        })
-    }
-}
+impl Expand for Inflating {
+    const ALGORITHM: Algorithm = Algorithm::Zlib;
 
-impl Decoder for Inflating {
-    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
+    fn expand(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
         if self.ended {
             return Ok(Step {
                 consumed: input.len(),
@@ -170,31 +151,20 @@ impl Decoder for Inflating {
                 finished: true,
             });
         }
-        let left = self.limit - self.stream.total_out();
-        if left > 0 {
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
-            return self.inflate(input, &mut out[..room]);
-        }
-        // All that may come has come; one byte more tells that the stream goes on.
-        let step = self.inflate(input, &mut [0])?;
-        if step.produced > 0 {
-            return Err(super::over_limit(Algorithm::Zlib, self.limit));
-        }
-        Ok(step)
+        let (taken, made) = (self.stream.total_in(), self.stream.total_out());
+        let status = self
+            .stream
+            .decompress(input, out, FlushDecompress::None)
+            .map_err(|e| super::damaged(Algorithm::Zlib).caused_by(e))?;
+        self.ended = status == Status::StreamEnd;
+        Ok(Step {
+            consumed: super::advance(taken, self.stream.total_in()),
+            produced: super::advance(made, self.stream.total_out()),
+            finished: self.ended,
+        })
     }
 
-    fn finish(&mut self) -> Result<()> {
-        // The end may lie in what was taken already, behind output that was only just fetched.
-        if !self.ended && self.inflate(&[], &mut [0])?.produced > 0 {
-            return Err(super::over_limit(
-                Algorithm::Zlib,
-                self.stream.total_out() - 1,
-            ));
-        }
-        if self.ended {
-            Ok(())
-        } else {
-            Err(super::cut(Algorithm::Zlib))
-        }
+    fn is_whole(&self) -> bool {
+        self.ended
     }
 }

@@ -10,6 +10,7 @@ use zstd::zstd_safe::{
     is_error_kind,
 };
 
+use super::bounded::{Bounded, Expand};
 use super::pool::Pool;
 use super::{Algorithm, Compressor, Decoder, Step};
 use crate::error::{Error, Result};
@@ -170,13 +171,12 @@ impl Compressor for Zstd {
         context
             .set_parameter(DParameter::WindowLogMax(WINDOW_LOG_MAX))
             .map_err(|code| refused("decompress", code))?;
-        Ok(Box::new(Unfolding {
+        let unfolding = Unfolding {
             context,
             within: false,
             any: false,
-            produced: 0,
-            limit,
-        }))
+        };
+        Ok(Box::new(Bounded::new(unfolding, limit)))
     }
 }
 
@@ -203,18 +203,14 @@ struct Unfolding {
     within: bool,
     /// Whether a whole frame was read.
     any: bool,
-    produced: u64,
-    limit: u64,
 }
 
-impl Unfolding {
-    fn unfold(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
+impl Expand for Unfolding {
+    const ALGORITHM: Algorithm = Algorithm::Zstd;
+
+    fn expand(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
         if input.is_empty() && !self.within {
-            return Ok(Step {
-                consumed: 0,
-                produced: 0,
-                finished: false,
-            });
+            return Ok(Step::NOTHING);
         }
         let mut source = InBuffer::around(input);
         let mut target = OutBuffer::around(out);
@@ -224,49 +220,23 @@ impl Unfolding {
             .map_err(damaged)?;
         self.within = expects != 0;
         self.any |= expects == 0;
-        let step = Step {
+        Ok(Step {
             consumed: source.pos(),
             produced: target.pos(),
             finished: false,
-        };
-        self.produced += step.produced as u64;
-        Ok(step)
-    }
-}
-
-impl Decoder for Unfolding {
-    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
-        let left = self.limit - self.produced;
-        if left > 0 {
-            let room = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
-            return self.unfold(input, &mut out[..room]);
-        }
-        // All that may come has come; one byte more tells that the stream goes on.
-        let step = self.unfold(input, &mut [0])?;
-        if step.produced > 0 {
-            return Err(super::over_limit(Algorithm::Zstd, self.limit));
-        }
-        Ok(step)
+        })
     }
 
-    fn finish(&mut self) -> Result<()> {
-        // The end may lie in what was taken already, behind output that was only just fetched.
-        if self.unfold(&[], &mut [0])?.produced > 0 {
-            return Err(super::over_limit(Algorithm::Zstd, self.produced - 1));
-        }
-        if self.any && !self.within {
-            Ok(())
-        } else {
-            Err(super::cut(Algorithm::Zstd))
-        }
+    fn is_whole(&self) -> bool {
+        self.any && !self.within
     }
 }
 
 impl fmt::Debug for Unfolding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Unfolding")
-            .field("produced", &self.produced)
-            .field("limit", &self.limit)
+            .field("within", &self.within)
+            .field("any", &self.any)
             .finish_non_exhaustive()
     }
 }
