@@ -19,15 +19,21 @@ pub struct MemoryVolumes {
     state: Arc<Mutex<State>>,
 }
 
+/// What can be made to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Step {
+    Plan,
+    Execute,
+    Undo,
+}
+
 #[derive(Debug, Default)]
 struct State {
     volumes: HashMap<VolumeId, MemoryDevice>,
     snapshots: HashMap<String, MemoryDevice>,
     attached: HashSet<BackupId>,
     no_point_in_time: bool,
-    stall: bool,
-    stall_plans: bool,
-    stall_undos: bool,
+    stalled: HashSet<Step>,
     failing_undos: usize,
 }
 
@@ -60,17 +66,32 @@ impl MemoryVolumes {
 
     /// From now on attaching does not end, until this is called with `false`.
     pub fn stall(&self, yes: bool) {
-        self.state().stall = yes;
+        self.set_stalled(Step::Execute, yes);
     }
 
     /// From now on planning to attach does not end, until this is called with `false`.
     pub fn stall_plans(&self, yes: bool) {
-        self.state().stall_plans = yes;
+        self.set_stalled(Step::Plan, yes);
     }
 
     /// From now on detaching does not end, until this is called with `false`.
     pub fn stall_undos(&self, yes: bool) {
-        self.state().stall_undos = yes;
+        self.set_stalled(Step::Undo, yes);
+    }
+
+    fn set_stalled(&self, step: Step, yes: bool) {
+        let stalled = &mut self.state().stalled;
+        if yes {
+            stalled.insert(step);
+        } else {
+            stalled.remove(&step);
+        }
+    }
+
+    async fn wait_while_stalled(&self, step: Step) {
+        while self.state().stalled.contains(&step) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     /// The next `n` undos fail.
@@ -101,9 +122,7 @@ impl State {
 #[async_trait]
 impl DeviceAttacher for MemoryVolumes {
     async fn plan(&self, source: &AttachSource, backup: BackupId) -> Result<AttachPlan> {
-        while self.state().stall_plans {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.wait_while_stalled(Step::Plan).await;
         let mut plan = AttachPlan::direct(source.clone(), backup);
         if matches!(source, AttachSource::VolumeInUse(_)) {
             if self.state().no_point_in_time {
@@ -134,16 +153,12 @@ impl DeviceAttacher for MemoryVolumes {
                 }
             }
         };
-        while self.state().stall {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.wait_while_stalled(Step::Execute).await;
         Ok(Attachment::new(Arc::new(device) as Arc<dyn BlockDevice>))
     }
 
     async fn undo(&self, plan: &AttachPlan) -> Result<()> {
-        while self.state().stall_undos {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        self.wait_while_stalled(Step::Undo).await;
         let mut state = self.state();
         if state.failing_undos > 0 {
             state.failing_undos -= 1;
