@@ -4,7 +4,7 @@
 //! but a wrong offset or length in a metadata object does, and each piece's MD5 may be right all the same. So pieces
 //! are kept until their block is whole, and the hash list judges that. Nothing of it is written before.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
@@ -16,7 +16,14 @@ const KEPT: u64 = 64 << 20;
 /// The blocks of a job of which some pieces have come.
 #[derive(Debug, Default)]
 pub(crate) struct SplitBlocks {
-    blocks: Mutex<HashMap<u64, Split>>,
+    blocks: Mutex<Blocks>,
+}
+
+#[derive(Debug, Default)]
+struct Blocks {
+    waiting: HashMap<u64, Split>,
+    /// Those that were answered: an object that fails behind such a piece brings it once more.
+    answered: HashSet<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -48,8 +55,11 @@ impl SplitBlocks {
         bytes: Option<&[u8]>,
     ) -> Result<Option<WholeBlock>> {
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        let held: u64 = blocks.values().map(|b| b.bytes.len() as u64).sum();
-        let split = blocks.entry(block.start()).or_default();
+        if blocks.answered.contains(&block.start()) {
+            return Ok(None);
+        }
+        let held: u64 = blocks.waiting.values().map(|b| b.bytes.len() as u64).sum();
+        let split = blocks.waiting.entry(block.start()).or_default();
         match bytes {
             Some(bytes) if !split.bad => {
                 if split.bytes.is_empty() {
@@ -82,7 +92,8 @@ impl SplitBlocks {
         if split.pieces.iter().map(|p| p.len()).sum::<u64>() < block.len() {
             return Ok(None);
         }
-        Ok(blocks.remove(&block.start()).map(|split| {
+        blocks.answered.insert(block.start());
+        Ok(blocks.waiting.remove(&block.start()).map(|split| {
             if split.bad {
                 WholeBlock::Bad
             } else {
@@ -94,7 +105,7 @@ impl SplitBlocks {
     /// Whether no block waits for a piece.
     pub(crate) fn is_empty(&self) -> bool {
         let blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
-        blocks.is_empty()
+        blocks.waiting.is_empty()
     }
 }
 
@@ -191,6 +202,17 @@ mod tests {
         assert_eq!(blocks.add(block, range(10, 12), None).unwrap(), None);
         let whole = blocks.add(block, range(12, 20), Some(b"cdefghij")).unwrap();
         assert_eq!(whole, Some(WholeBlock::Bad));
+    }
+
+    #[test]
+    fn a_piece_that_comes_again_after_its_block_was_whole_is_left() {
+        let blocks = SplitBlocks::default();
+        let block = range(10, 20);
+        blocks.add(block, range(10, 12), Some(b"ab")).unwrap();
+        let whole = blocks.add(block, range(12, 20), Some(b"cdefghij")).unwrap();
+        assert!(whole.is_some());
+        assert_eq!(blocks.add(block, range(10, 12), None).unwrap(), None);
+        assert!(blocks.is_empty());
     }
 
     #[test]
