@@ -22,7 +22,7 @@ use crate::transport::Transport;
 /// Longest answer of a server that signs us in: a catalogue of hundreds of services fits.
 const LONGEST_ANSWER: usize = 4 << 20;
 /// A token is renewed so long before its end, or a tenth of its life before it, where that is shorter.
-const EARLY: Duration = Duration::from_secs(60);
+const EARLY: Duration = Duration::from_mins(1);
 
 /// An account's address and a token for it.
 #[derive(Debug)]

@@ -34,13 +34,11 @@ impl Entry {
     }
 
     fn listed(self) -> Listed {
-        match self.subdir {
-            Some(subdir) => Listed::prefix(subdir),
-            None => {
-                let modified = self.last_modified.and_then(|t| t.parse().ok());
-                Listed::object(self.name, self.bytes, modified)
-            }
+        if let Some(subdir) = self.subdir {
+            return Listed::prefix(subdir);
         }
+        let modified = self.last_modified.and_then(|t| t.parse().ok());
+        Listed::object(self.name, self.bytes, modified)
     }
 }
 

@@ -125,15 +125,14 @@ impl SpooledUpload {
         if self.segments.is_some() {
             self.send_segment().await?;
         }
-        let done: Result<(), Failure> = match &self.segments {
-            Some(segments) => segments.complete(&self.path).await,
-            None => {
-                let (payload, md5) = self.spool.take();
-                let mut tries = self.store.tries();
-                self.store
-                    .put(&self.path, payload, &md5, None, &mut tries)
-                    .await
-            }
+        let done: Result<(), Failure> = if let Some(segments) = &self.segments {
+            segments.complete(&self.path).await
+        } else {
+            let (payload, md5) = self.spool.take();
+            let mut tries = self.store.tries();
+            self.store
+                .put(&self.path, payload, &md5, None, &mut tries)
+                .await
         };
         done.map_err(|f| put_failed(f, &self.key))?;
         if let Some(replaced) = replaced {
