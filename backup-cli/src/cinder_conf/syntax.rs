@@ -103,14 +103,13 @@ impl Options {
                 rest = behind;
                 continue;
             }
-            let (name, after) = match behind.strip_prefix('{') {
-                Some(inner) => inner.split_once('}').unwrap_or(("", behind)),
-                None => {
-                    let end = behind
-                        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.')))
-                        .unwrap_or(behind.len());
-                    behind.split_at(end)
-                }
+            let (name, after) = if let Some(inner) = behind.strip_prefix('{') {
+                inner.split_once('}').unwrap_or(("", behind))
+            } else {
+                let end = behind
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.')))
+                    .unwrap_or(behind.len());
+                behind.split_at(end)
             };
             let begins_well = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
             if !begins_well {

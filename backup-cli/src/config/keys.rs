@@ -91,7 +91,7 @@ impl Kind {
             (Self::Text | Self::Path, V::String(s)) if s.is_empty() => {
                 Err("the value is empty".into())
             }
-            (Self::Text | Self::Path, V::String(s)) => Ok(V::String(s)),
+            (Self::Text | Self::Path | Self::Version, V::String(s)) => Ok(V::String(s)),
             (Self::Size { least }, V::String(s)) => sized(parse_size(&s)?, least),
             (Self::Size { least }, V::Integer(n)) => sized(
                 u64::try_from(n).map_err(|_| format!("{n} is no size"))?,
@@ -108,7 +108,6 @@ impl Kind {
                 .map_err(|_| format!("{s:?} is no compression; use none, zlib, bzip2 or zstd")),
             (Self::Version, V::Integer(n)) => Ok(V::String(n.to_string())),
             (Self::Version, V::Float(n)) => Ok(V::String(n.to_string())),
-            (Self::Version, V::String(s)) => Ok(V::String(s)),
             (Self::Boolean, V::Boolean(yes)) => Ok(V::Boolean(yes)),
             // Variables and -o are texts.
             (Self::Boolean, V::String(s)) => match s.to_ascii_lowercase().as_str() {

@@ -77,7 +77,7 @@ impl World {
             volumes,
             repository,
             cx: JobContext::new(64 << 20).unwrap(),
-            jobs: jobs,
+            jobs,
         }
     }
 

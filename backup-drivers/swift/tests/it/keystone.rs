@@ -251,7 +251,7 @@ async fn what_keystone_refuses_is_told_in_words() {
         ),
         (
             with(|c| {
-                c.auth_url = Some(c.auth_url.clone().unwrap().replace("/v3", "/elsewhere/v3"))
+                c.auth_url = Some(c.auth_url.clone().unwrap().replace("/v3", "/elsewhere/v3"));
             }),
             ErrorKind::NotFound,
             ["/elsewhere/v3", "auth_url"],

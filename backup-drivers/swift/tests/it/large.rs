@@ -41,7 +41,7 @@ async fn unfinished(repository: &SwiftRepository, of: &ContainerName) -> Vec<Str
 #[tokio::test]
 async fn what_is_larger_than_the_server_takes_is_stored_in_segments_and_removed_whole() {
     let Some(shaky) = Shaky::take() else { return };
-    let mut config = shaky.v1();
+    let mut config = Shaky::v1();
     config.segment_size = 1 << 20;
     let (repository, of) = open(&config).await;
     let (whole, streamed) = (key(&of, "put"), key(&of, "begun"));

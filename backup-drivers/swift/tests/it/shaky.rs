@@ -43,12 +43,12 @@ impl Shaky {
         Some(shaky)
     }
 
-    pub(crate) fn v1(&self) -> SwiftConfig {
+    pub(crate) fn v1() -> SwiftConfig {
         let url = named("ASHLAR_TEST_SWIFT_SHAKY_V1").unwrap();
         SwiftConfig::new(url).with_user("test:tester", "testing")
     }
 
-    fn v3(&self) -> SwiftConfig {
+    fn v3() -> SwiftConfig {
         let url = named("ASHLAR_TEST_SWIFT_SHAKY_V3").unwrap();
         SwiftConfig::new(url)
             .with_user("demo", "demopw")
@@ -115,7 +115,7 @@ impl Drop for Shaky {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn refusals_that_pass_are_waited_out_without_a_storm() {
     let Some(shaky) = Shaky::take() else { return };
-    let (repository, of) = open(&shaky.v1()).await;
+    let (repository, of) = open(&Shaky::v1()).await;
     for (n, status) in [
         "503 Service Unavailable",
         "429 Too Many Requests",
@@ -156,7 +156,7 @@ async fn refusals_that_pass_are_waited_out_without_a_storm() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_401_in_between_is_met_with_a_new_token_once() {
     let Some(shaky) = Shaky::take() else { return };
-    let (repository, of) = open(&shaky.v1()).await;
+    let (repository, of) = open(&Shaky::v1()).await;
     let object = key(&of, "refused-once");
     shaky.fault(&serde_json::json!([{"method": "PUT", "count": 1, "status": "401 Unauthorized", "drain": true}]));
     put(&repository, &object, noise(1000, 1)).await;
@@ -179,7 +179,7 @@ async fn a_401_in_between_is_met_with_a_new_token_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn transfers_cut_in_the_middle_come_right() {
     let Some(shaky) = Shaky::take() else { return };
-    for config in [shaky.v1(), shaky.v3()] {
+    for config in [Shaky::v1(), Shaky::v3()] {
         let (repository, of) = open(&config).await;
         let object = key(&of, "cut");
         shaky.fault(&serde_json::json!([
@@ -200,7 +200,7 @@ async fn transfers_cut_in_the_middle_come_right() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_of_seconds_serve_a_long_job() {
     let Some(shaky) = Shaky::take() else { return };
-    for (name, config) in [("v1", shaky.v1()), ("v3", shaky.v3())] {
+    for (name, config) in [("v1", Shaky::v1()), ("v3", Shaky::v3())] {
         let (repository, of) = open(&config).await;
         let before = shaky.requests("GET", "/auth/v1.0").await;
         let started = Timestamp::now().as_micros();
@@ -281,7 +281,7 @@ impl Job {
 async fn an_object_server_that_dies_and_comes_back_is_waited_for() {
     let Some(shaky) = Shaky::take() else { return };
     for how in ["KILL", "STOP"] {
-        let (repository, of) = open(&shaky.v1()).await;
+        let (repository, of) = open(&Shaky::v1()).await;
         let job = Job::new(&of);
         let engine = engine(repository, Some(6 << 20));
         let harm = async {
@@ -305,7 +305,7 @@ async fn an_object_server_that_dies_and_comes_back_is_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_server_that_stays_away_ends_the_backup_with_the_reason() {
     let Some(shaky) = Shaky::take() else { return };
-    let mut config = shaky.v1();
+    let mut config = Shaky::v1();
     config.retries = 2;
     let (repository, of) = open(&config).await;
     let job = Job::new(&of);
@@ -329,7 +329,7 @@ async fn an_object_server_that_stays_away_ends_the_backup_with_the_reason() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listing_that_lags_harms_no_restore_and_hides_nothing_from_a_delete() {
     let Some(shaky) = Shaky::take() else { return };
-    let (repository, of) = open(&shaky.v1()).await;
+    let (repository, of) = open(&Shaky::v1()).await;
     let job = Job::new(&of);
     let slow = engine(repository, Some(8 << 20));
     // What the container server misses is told to it by the updater, later.
@@ -341,13 +341,13 @@ async fn a_listing_that_lags_harms_no_restore_and_hides_nothing_from_a_delete() 
     let (layer, ()) = futures::future::join(job.back_up(&slow), harm).await;
     let layer = layer.unwrap_or_else(|e| panic!("{e}"));
     shaky.run("container");
-    let repository = SwiftRepository::open(&shaky.v1()).unwrap();
+    let repository = SwiftRepository::open(&Shaky::v1()).unwrap();
     let prefix = layer.location.prefix.as_str();
     let all: Vec<_> = (1..=20).map(|n| format!("{prefix}-{n:05}")).collect();
     let listed = list(&repository, &of, prefix).await;
     assert!(listed.len() < all.len(), "the listing does not lag");
 
-    let engine = engine(SwiftRepository::open(&shaky.v1()).unwrap(), None);
+    let engine = engine(SwiftRepository::open(&Shaky::v1()).unwrap(), None);
     job.restores(&engine, &layer).await;
     timeout(BOUND, engine.delete(&layer.location, &context()))
         .await
