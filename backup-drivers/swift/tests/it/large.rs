@@ -40,7 +40,7 @@ async fn unfinished(repository: &SwiftRepository, of: &ContainerName) -> Vec<Str
 
 #[tokio::test]
 async fn what_is_larger_than_the_server_takes_is_stored_in_segments_and_removed_whole() {
-    let Some(shaky) = Shaky::take() else { return };
+    let Some(_turn) = Shaky::take() else { return };
     let mut config = Shaky::v1();
     config.segment_size = 1 << 20;
     let (repository, of) = open(&config).await;
