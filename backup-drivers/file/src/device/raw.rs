@@ -284,7 +284,7 @@ mod tests {
         let mut buf = Buf::zeroed(LENGTH);
         buf.iter_mut()
             .zip(0u32..)
-            .for_each(|(b, i)| *b = (i % 251) as u8);
+            .for_each(|(b, i)| *b = (i % 251).to_le_bytes()[0]);
         // Neither end is a page's: the first part is written by the cache, then all but a piece of a page directly.
         raw.write(0, &buf[..5000]).unwrap();
         raw.write(4096, &buf[4096..LENGTH - 100]).unwrap();
