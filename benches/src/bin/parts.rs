@@ -38,13 +38,13 @@ fn main() {
     let mut rates = vec![format!("\"threads\": {threads}, \"sample_bytes\": {bytes}")];
     let hasher = BlockHasher::new(BLOCK);
     rates.push(rate("sha256", bytes, || {
-        each(threads, &pieces, |piece, _| {
+        each(threads, &pieces, |piece, _, _| {
             hasher.blocks(piece, &cancel).expect("no cancel");
         });
     }));
     let batches: Vec<&[Vec<u8>]> = pieces.chunks(md5_lanes::lanes().min(8) * 2).collect();
     rates.push(rate("md5", bytes, || {
-        each(threads, &batches, |batch, _| {
+        each(threads, &batches, |batch, _, _| {
             let messages: Vec<&[u8]> = batch.iter().map(|piece| &piece[..]).collect();
             md5_lanes::md5_many(&messages);
         });
@@ -53,23 +53,22 @@ fn main() {
         let codec = compressor(algorithm, None).expect("the codec is built in");
         let stored: Vec<Mutex<Option<Vec<u8>>>> = pieces.iter().map(|_| Mutex::default()).collect();
         rates.push(rate(&format!("{algorithm}_compress"), bytes, || {
-            each(threads, &pieces, |piece, at| {
-                let mut out = vec![0; piece.len() - 1];
+            each(threads, &pieces, |piece, at, out| {
                 let length = codec
-                    .compress(piece, &mut out, &cancel)
+                    .compress(piece, &mut out[..piece.len() - 1], &cancel)
                     .expect("data can be compressed");
-                let shrunk = length.map(|length| {
-                    out.truncate(length);
-                    out
-                });
-                *stored[at].lock().expect("no thread panics") = shrunk;
+                let mut stored = stored[at].lock().expect("no thread panics");
+                if stored.is_none() {
+                    *stored = length.map(|length| out[..length].to_vec());
+                }
             });
         }));
         rates.push(rate(&format!("{algorithm}_decompress"), bytes, || {
-            each(threads, &pieces, |piece, at| {
+            each(threads, &pieces, |piece, at, out| {
                 if let Some(stored) = &*stored[at].lock().expect("no thread panics") {
-                    let mut out = vec![0; piece.len()];
-                    codec.decompress(stored, &mut out).expect("it is whole");
+                    codec
+                        .decompress(stored, &mut out[..piece.len()])
+                        .expect("it is whole");
                 }
             });
         }));
@@ -116,16 +115,17 @@ fn sample(path: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// Runs `work` on each item, on `threads` threads at once.
-fn each<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T, usize) + Sync) {
+/// Runs `work` on each item, on `threads` threads at once, each with a buffer of a chunk's length that it keeps.
+fn each<T: Sync>(threads: usize, items: &[T], work: impl Fn(&T, usize, &mut [u8]) + Sync) {
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
+                let mut buffer = vec![0; CHUNK];
                 while let at = next.fetch_add(1, Ordering::Relaxed)
                     && let Some(item) = items.get(at)
                 {
-                    work(item, at);
+                    work(item, at, &mut buffer);
                 }
             });
         }
