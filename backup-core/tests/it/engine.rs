@@ -285,7 +285,8 @@ async fn scan_finds_every_backup_with_all_that_is_known_of_it() {
         assert_eq!(record.parent_id, version.parent.map(|p| h.id(p)));
         assert_eq!(record.volume_length, Some(100_001));
         assert_eq!(record.object_count, version.outcome.object_count);
-        assert_eq!(record.stored_bytes, Some(version.outcome.stored_bytes));
+        let stored = version.outcome.stored_bytes + version.outcome.index_bytes;
+        assert_eq!(record.stored_bytes, Some(stored));
         assert_eq!(record.location.as_ref(), Some(&version.layer.location));
     }
 }
