@@ -7,6 +7,7 @@
 )]
 //! The engine over repositories in memory and over what Cinder wrote.
 
+mod cancel;
 mod cinder;
 mod corpus;
 mod engine;
