@@ -28,6 +28,13 @@ impl Home {
         }
     }
 
+    /// One in a folder of its own within `folder`.
+    pub(crate) fn within(folder: &Path) -> Self {
+        Self {
+            dir: tempfile::tempdir_in(folder).unwrap(),
+        }
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("home")
     }

@@ -4,11 +4,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod ashlar;
+mod beside;
 mod cinder;
 mod crash;
 mod diagnosis;
 mod faults;
 mod from_cinder;
+mod kill;
 mod life;
 mod orphans;
 mod protect;
@@ -17,4 +19,5 @@ mod remote;
 mod secrets;
 mod servers;
 mod shapes;
+mod state;
 mod usage;

@@ -167,6 +167,7 @@ fn a_scan_brings_everything_back_after_the_catalogue_is_gone() {
             "container",
             "prefix",
             "object_count",
+            "stored_bytes",
             "volume_id",
             "is_incremental",
             "data_timestamp",

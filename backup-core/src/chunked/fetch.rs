@@ -100,9 +100,25 @@ fn cut(key: &ObjectKey, announced: u64, got: u64) -> Error {
 /// Reads an object, or a range of it, of at most `limit` bytes. What comes in one piece is taken as it is, pieces are put
 /// together in a pooled buffer.
 ///
+/// A cancel does not wait for the repository: the read is dropped, which harms nothing.
+///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) where it is longer than `limit`.
 pub(crate) async fn fetch(
+    repository: &Arc<dyn Repository>,
+    key: &ObjectKey,
+    range: Option<ByteRange>,
+    limit: u64,
+    cx: &JobContext,
+) -> Result<Bytes> {
+    tokio::select! {
+        biased;
+        () = cx.cancel().cancelled() => Err(Error::cancelled("read object").on(key)),
+        fetched = read_whole(repository, key, range, limit, cx) => fetched,
+    }
+}
+
+async fn read_whole(
     repository: &Arc<dyn Repository>,
     key: &ObjectKey,
     range: Option<ByteRange>,
@@ -123,7 +139,6 @@ pub(crate) async fn fetch(
     let mut buffer: Option<Buf> = None;
     let mut filled = 0;
     while let Some(piece) = body.next().await {
-        cx.cancel().check("read object")?;
         let piece = piece?;
         if piece.is_empty() {
             continue;

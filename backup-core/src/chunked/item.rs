@@ -10,8 +10,7 @@ use super::proof::{Checked, Write, check_md5, check_parts, check_zeroes, not_zer
 use super::slices;
 use super::split::SplitBlocks;
 use crate::backup::Problem;
-use crate::buffer::BufferPool;
-use crate::compress::{Algorithm, decompressor};
+use crate::compress::{Algorithm, decompress_until_cancelled};
 use crate::device::BlockDevice;
 use crate::diff::{Surviving, is_zero};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,6 +23,10 @@ use crate::repository::Repository;
 
 /// Objects longer than this are handled slice by slice, whatever the budget.
 pub(crate) const WHOLE: u64 = 64 << 20;
+
+/// Bytes written between two looks at the cancel token. A write that has begun is awaited, and several items are in
+/// flight: at most so much of each is still to come, on a slow disk too.
+const PIECE: usize = 1 << 20;
 
 /// What all objects of a job share.
 #[derive(Debug)]
@@ -212,8 +215,15 @@ pub(crate) async fn write(
     for write in writes {
         shared.cx.cancel().check("restore")?;
         match write {
-            Write::Data(range, bytes) => {
-                target.write(range.start(), bytes).await?;
+            Write::Data(range, mut bytes) => {
+                let mut at = range.start();
+                while !bytes.is_empty() {
+                    shared.cx.cancel().check("restore")?;
+                    let piece = bytes.split_to(bytes.len().min(PIECE));
+                    let length = piece.len() as u64;
+                    target.write(at, piece).await?;
+                    at += length;
+                }
                 handled.written += range.len();
             }
             Write::Zeroes(range) if !shared.known_zero => target.write_zeroes(range).await?,
@@ -290,7 +300,7 @@ impl CheckTask {
                 .zeroes
                 .object(self.entry.length)
                 .is_ok_and(|z| z.stored == stored[..] && Some(z.md5) == self.entry.md5);
-        let data = decode(&self.entry, &self.key, stored, self.shared.cx.buffers())?;
+        let data = decode(&self.entry, &self.key, stored, &self.shared.cx)?;
         if self.entry.zero && !proven_zero && !is_zero(&data) {
             return Err(not_zero(&self.key));
         }
@@ -314,12 +324,7 @@ impl CheckTask {
     }
 }
 
-fn decode(
-    entry: &ObjectEntry,
-    key: &ObjectKey,
-    stored: Bytes,
-    buffers: &BufferPool,
-) -> Result<Bytes> {
+fn decode(entry: &ObjectEntry, key: &ObjectKey, stored: Bytes, cx: &JobContext) -> Result<Bytes> {
     let length = usize::try_from(entry.length)
         .map_err(|_| Error::invalid("read object", "too long for memory").on(key))?;
     if entry.compression == Algorithm::None {
@@ -332,9 +337,8 @@ fn decode(
         }
         return Ok(stored);
     }
-    let mut out = buffers.take(length);
-    decompressor(entry.compression)?
-        .decompress(&stored, &mut out)
+    let mut out = cx.buffers().take(length);
+    decompress_until_cancelled(entry.compression, &stored, &mut out, cx.cancel())
         .map_err(|e| e.on(key))?;
     Ok(out.into_bytes())
 }

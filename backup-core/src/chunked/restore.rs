@@ -54,6 +54,8 @@ pub(super) async fn restore(
         ..Progress::start(Phase::Sync, report.volume_length)
     };
     cx.observer().progress(&syncing);
+    // Behind this a cancel comes too late: a flush cannot be interrupted, and all is written.
+    cx.cancel().check("restore")?;
     target.flush().await?;
     report.volume_metadata = shared.chain.volume_metadata(cx);
     Ok(report)

@@ -81,6 +81,7 @@ impl Compressor for Bzip2 {
             &mut Bounded::new(Expanding::default(), out.len() as u64),
             input,
             out,
+            &CancelToken::new(),
         )
     }
 

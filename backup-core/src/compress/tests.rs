@@ -247,6 +247,53 @@ fn a_cancelled_token_stops_a_codec_before_and_within_the_work() {
     }
 }
 
+/// Cancels the token in its first step.
+#[derive(Debug)]
+struct Cancelling(Box<dyn Decoder>, CancelToken, usize);
+impl Decoder for Cancelling {
+    fn step(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step> {
+        self.1.cancel();
+        let step = self.0.step(input, out)?;
+        self.2 += step.produced;
+        Ok(step)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.0.finish()
+    }
+}
+
+#[test]
+fn a_cancelled_token_stops_a_slow_decompression_within_the_work() {
+    let input = vec![7; 4 << 20];
+    let mut stored = vec![0; input.len() - 1];
+    let cancel = CancelToken::new();
+    let filled = compressor(Algorithm::Bzip2, None)
+        .unwrap()
+        .compress(&input, &mut stored, &cancel)
+        .unwrap()
+        .unwrap();
+    let decoder = decompressor(Algorithm::Bzip2)
+        .unwrap()
+        .decoder(input.len() as u64)
+        .unwrap();
+    let mut decoder = Cancelling(decoder, cancel.clone(), 0);
+    let mut back = vec![0; input.len()];
+    let stopped = decompress_by_steps(
+        Algorithm::Bzip2,
+        &mut decoder,
+        &stored[..filled],
+        &mut back,
+        &cancel,
+    );
+    assert_eq!(kind(stopped), ErrorKind::Cancelled);
+    assert!(decoder.2 <= 1 << 20, "{} bytes were made", decoder.2);
+    // And with nothing cancelled it is whole.
+    let fresh = CancelToken::new();
+    decompress_until_cancelled(Algorithm::Bzip2, &stored[..filled], &mut back, &fresh).unwrap();
+    assert_eq!(back, input);
+}
+
 /// All objects of the repositories that Cinder wrote, against the length and MD5 that its metadata tells.
 #[test]
 fn objects_that_cinder_wrote_are_read() {

@@ -122,6 +122,7 @@ impl Compressor for Zlib {
             &mut *self.decoder(out.len() as u64)?,
             input,
             out,
+            &CancelToken::new(),
         )
     }
 

@@ -43,7 +43,11 @@ work() {
     kind=--incremental
     [ $((made % 4)) = 0 ] && kind=
     # shellcheck disable=SC2086
-    id=$(meddled -q -f value -c id volume backup create $kind v) || { echo "$id" >>"$notes/failed"; continue; }
+    id=$(meddled -q -f value -c id volume backup create $kind v) || {
+      echo "$id" >>"$notes/failed"
+      made=0 # its parent may have been deleted: a full one is next
+      continue
+    }
     echo "$id $(sum "$image")" >>"$notes/told"
     made=$((made + 1))
     if [ $((RANDOM % 4)) = 0 ]; then
@@ -109,7 +113,11 @@ for round in $(seq "$rounds"); do
   work 2>>"$notes/errors.work" &
   worker=$!
   # Not before there is something to lose.
-  while [ "$(wc -l <"$notes/told")" -lt 2 ]; do sleep 0.05; kill -0 "$worker" || broken "$(cat "$notes/errors.work")"; done
+  while [ "$(wc -l <"$notes/told")" -lt 2 ]; do
+    sleep 0.05
+    kill -0 "$worker" || broken "$(cat "$notes/errors.work")"
+    [ "$(wc -l <"$notes/failed")" -lt 5 ] || broken "no backup succeeds: $(tail -n 4 "$notes/errors.work")"
+  done
   sleep "$((RANDOM % 3)).$((RANDOM % 900 + 100))"
   cp "$notes/deleted" "$notes/deleted.before"
   cp "$notes/told" "$notes/told.before"

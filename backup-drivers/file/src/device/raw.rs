@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use backup_core::device::Geometry;
 use backup_core::error::{Error, ErrorKind, Result};
@@ -20,6 +20,10 @@ use crate::holes;
 /// Writes of at least so many bytes go past the page cache. Shorter ones are gathered there.
 const DIRECT_WRITE: usize = 256 << 10;
 
+/// So many bytes gather in the page cache before they are flushed along the way: a flush cannot be interrupted, and
+/// one of all that a long restore gathered would keep whoever stops it waiting for the disk.
+const GATHERED: u64 = 32 << 20;
+
 pub(super) struct RawDevice {
     file: File,
     /// The same file past the page cache: for reads, and of a device that is open for writing for long writes.
@@ -32,6 +36,8 @@ pub(super) struct RawDevice {
     believe_holes: bool,
     /// Whether something may have been written that holes do not yet tell of.
     unsynced: AtomicBool,
+    /// Bytes written to the cache since a flush was last begun.
+    gathered: AtomicU64,
     flush_failed: AtomicBool,
     zeroing: Zeroing,
 }
@@ -67,6 +73,7 @@ impl RawDevice {
             kind,
             geometry,
             unsynced: AtomicBool::new(true),
+            gathered: AtomicU64::new(0),
             flush_failed: AtomicBool::new(false),
             zeroing: Zeroing::for_kind(kind),
         })
@@ -146,11 +153,21 @@ impl RawDevice {
     }
 
     pub(super) fn write(&self, at: u64, data: &[u8]) -> Result<()> {
-        let result = self
-            .write_directly(at, data)
-            .and_then(|done| self.write_to_cache(at + done as u64, &data[done..]));
+        let result = self.write_directly(at, data).and_then(|done| {
+            self.write_to_cache(at + done as u64, &data[done..])?;
+            self.flush_what_gathered((data.len() - done) as u64)
+        });
         self.unsynced.store(true, Ordering::Release);
         result
+    }
+
+    /// Counts `bytes` more in the cache, and flushes where these made them many. Others may write meanwhile.
+    fn flush_what_gathered(&self, bytes: u64) -> Result<()> {
+        let before = self.gathered.fetch_add(bytes, Ordering::AcqRel);
+        if before < GATHERED && before + bytes >= GATHERED {
+            return self.flush();
+        }
+        Ok(())
     }
 
     /// Writes what can be written past the cache, and tells how many bytes that was.
@@ -216,6 +233,7 @@ impl RawDevice {
                 .on(self.path.display())
                 .because("an earlier flush failed, and what was written before it may be lost"));
         }
+        self.gathered.store(0, Ordering::Release);
         loop {
             match rustix::fs::fdatasync(&self.file) {
                 Ok(()) => return Ok(()),
@@ -273,6 +291,33 @@ mod tests {
         raw.read(0, &mut buf).unwrap();
         assert!(buf.iter().all(|&b| b == 7));
         assert_eq!(cached_bytes(&raw.file, 0, LENGTH), Some(0));
+    }
+
+    #[test]
+    fn what_short_writes_gather_is_flushed_along_the_way() {
+        const PIECE: usize = 64 << 10;
+        let pieces = GATHERED / PIECE as u64;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(2 * GATHERED).unwrap();
+        let raw = RawDevice::open(file.path().to_owned(), &DeviceOptions::writable()).unwrap();
+        let buf = Buf::zeroed(PIECE);
+        let write = |n: u64| raw.write(n * PIECE as u64, &buf);
+        for n in 0..pieces - 1 {
+            write(n).unwrap();
+        }
+        assert_eq!(
+            raw.gathered.load(Ordering::Acquire),
+            GATHERED - PIECE as u64
+        );
+        write(pieces - 1).unwrap();
+        assert_eq!(raw.gathered.load(Ordering::Acquire), 0);
+        // A failed flush is told by the write that found it, and by every later one that would flush.
+        raw.flush_failed.store(true, Ordering::Release);
+        for n in pieces..2 * pieces - 1 {
+            write(n).unwrap();
+        }
+        let e = write(2 * pieces - 1).unwrap_err();
+        assert!(e.to_string().contains("an earlier flush failed"), "{e}");
     }
 
     #[test]
