@@ -141,7 +141,7 @@ async fn a_cancelled_restore_or_verify_does_not_wait_for_a_repository_that_does_
         // Far longer than a test may take; with it ending, what waits would end well.
         faulty.set_plan(FaultPlan::new().rule(
             When::call(Call::Get).named("-00001"),
-            Fault::Delay(Duration::from_secs(600)),
+            Fault::Delay(Duration::from_mins(10)),
         ));
         let token = CancelToken::new();
         let cx = h.cx.clone().with_cancel(token.clone());

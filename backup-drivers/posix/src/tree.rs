@@ -80,22 +80,9 @@ impl Tree {
             .skip(1)
             .take_while(|f| *f != self.root && f.starts_with(&self.root));
         for folder in above {
-            self.refuse_link(operation, folder)?;
+            refuse_link(operation, folder)?;
         }
         Ok(())
-    }
-
-    fn refuse_link(&self, operation: &'static str, folder: &Path) -> Result<()> {
-        match std::fs::symlink_metadata(folder) {
-            Ok(metadata) if metadata.is_symlink() => Err(Error::corrupt(
-                operation,
-                folder.display(),
-                "a link stands where a folder of the repository should be, and links are not followed",
-            )
-            .hint("remove the link; to keep a part of a repository elsewhere, mount it there")),
-            Err(e) if !is_missing(&e) => Err(on_path(operation, folder, e)),
-            _ => Ok(()),
-        }
     }
 
     /// The same for the folder of a container itself.
@@ -108,7 +95,7 @@ impl Tree {
         if folder == self.root {
             return Ok(());
         }
-        self.refuse_link(operation, folder)
+        refuse_link(operation, folder)
     }
 
     /// Makes the folder of a container where it is missing, and answers all folders from it up to the root.
@@ -272,6 +259,20 @@ pub(crate) fn remove_temporaries(folder: &Path, names: &[&str]) -> io::Result<()
         }
     }
     Ok(())
+}
+
+/// Refuses a folder that is a link; one that is not there is fine.
+fn refuse_link(operation: &'static str, folder: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(folder) {
+        Ok(metadata) if metadata.is_symlink() => Err(Error::corrupt(
+            operation,
+            folder.display(),
+            "a link stands where a folder of the repository should be, and links are not followed",
+        )
+        .hint("remove the link; to keep a part of a repository elsewhere, mount it there")),
+        Err(e) if !is_missing(&e) => Err(on_path(operation, folder, e)),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use backup_core::testing::{MemoryDevice, MemoryRepository};
-use backup_core::{Algorithm, Backup, Chain, Layer, Location};
-use backup_core::{ContainerName, Prefix};
+use backup_core::{
+    Algorithm, Backup, Chain, ContainerName, Layer, Location, Prefix, RestoreOptions,
+};
 
 use super::fields::fields;
-use super::read::{Sound, Verdict};
+use super::read::{Sound, Verdict, engine};
 use crate::cinder;
 use crate::history::context;
 
@@ -228,9 +229,8 @@ async fn a_flipped_bit_of_what_cinder_wrote_never_gives_a_wrong_byte() {
         let content = sound.content.copy();
         let device: std::sync::Arc<dyn backup_core::BlockDevice> =
             std::sync::Arc::new(content.clone());
-        sound
-            .engine(&sound.memory)
-            .restore(&sound.chain, &device, &Default::default(), &sound.cx)
+        engine(&sound.memory)
+            .restore(&sound.chain, &device, &RestoreOptions::default(), &sound.cx)
             .await
             .unwrap();
         sound.content = content;

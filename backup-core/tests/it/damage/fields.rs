@@ -86,7 +86,7 @@ impl Walk<'_> {
                     let from = self.of.len();
                     let mut key = self.string("");
                     if path == "objects" {
-                        key = "*".to_owned();
+                        "*".clone_into(&mut key);
                     }
                     let child = under(&key);
                     self.of[from..].fill(format!("{child} (key)"));

@@ -393,7 +393,7 @@ async fn hash_lists_that_lie_are_refused() {
         for known in [true, false] {
             let label = format!("{at} = {value}, its SHA-256 known: {known}");
             let memory = edited(&sound, &list, |m| {
-                *m.pointer_mut(at).unwrap() = value.clone()
+                *m.pointer_mut(at).unwrap() = value.clone();
             });
             if !known {
                 memory.damage(&metadata, |bytes| {

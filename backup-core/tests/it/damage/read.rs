@@ -25,6 +25,12 @@ pub struct Verdict {
     pub verified: Report,
 }
 
+/// What reads the objects in `memory`.
+pub fn engine(memory: &MemoryRepository) -> ChunkedBackup {
+    let config = ChunkedConfig::zlib().unwrap().with_block_size(512);
+    ChunkedBackup::new(Arc::new(memory.clone()), config).unwrap()
+}
+
 impl Sound {
     /// A full backup of ours and two incrementals on it.
     pub async fn ours(algorithm: Algorithm) -> Self {
@@ -67,18 +73,13 @@ impl Sound {
             .collect()
     }
 
-    pub fn engine(&self, memory: &MemoryRepository) -> ChunkedBackup {
-        let config = ChunkedConfig::zlib().unwrap().with_block_size(512);
-        ChunkedBackup::new(Arc::new(memory.clone()), config).unwrap()
-    }
-
     fn target(&self) -> MemoryDevice {
         MemoryDevice::from_bytes(&vec![0xA5; usize::try_from(self.length()).unwrap() + 5000])
     }
 
     /// Restores, by each check and by salvage, verifies, and where `all`, reads and scans too.
     pub async fn read(&self, memory: &MemoryRepository, all: bool, label: &str) -> Verdict {
-        let engine = self.engine(memory);
+        let engine = engine(memory);
         let restored = self.restore(&engine, Check::Hashes, label).await;
         let verified = engine
             .verify(&self.chain, &self.cx)
