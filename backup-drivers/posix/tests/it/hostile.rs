@@ -38,7 +38,7 @@ impl Scene {
             .with_block_size(4 << 10);
         let engine = ChunkedBackup::new(Arc::new(open(&root)), config).unwrap();
         let volume = MemoryDevice::new(LENGTH);
-        volume.poke(100, &[7; 90_000]);
+        volume.poke(100, &vec![7; 90_000]);
         let plan = engine
             .plan(&BackupRequest::new(VolumeId::generate(), Timestamp::now()))
             .unwrap();
