@@ -1,6 +1,6 @@
 //! Prints what each backend of this CPU hashes a second on one core.
 //!
-//! `cargo run --release -p md5-lanes --example throughput`
+//! `cargo run --release -p md5-lanes --example md5_throughput`
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
 use std::hint::black_box;

@@ -95,7 +95,7 @@ impl Backend {
         assert_eq!(messages.len(), digests.len(), "one digest for each message");
         let watch = &mut Watch::new(keep_going);
         // The number of messages from which on a backend beats one after the other was measured:
-        // examples/throughput.rs prints the rates for 1, 2, 3 ... messages.
+        // examples/md5_throughput.rs prints the rates for 1, 2, 3 ... messages.
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => hash_all(

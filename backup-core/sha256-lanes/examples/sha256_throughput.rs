@@ -1,6 +1,6 @@
 //! Prints what each backend of this CPU hashes a second on one core.
 //!
-//! `cargo run --release -p sha256-lanes --example throughput`
+//! `cargo run --release -p sha256-lanes --example sha256_throughput`
 #![allow(clippy::print_stdout, reason = "its result is a table")]
 
 use std::hint::black_box;

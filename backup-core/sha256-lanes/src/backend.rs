@@ -83,7 +83,7 @@ impl Backend {
     }
 }
 
-/// With fewer messages one after the other is faster (examples/throughput.rs).
+/// With fewer messages one after the other is faster (examples/sha256_throughput.rs).
 #[cfg(target_arch = "x86_64")]
 const WORTHWHILE: usize = 10;
 
