@@ -12,7 +12,7 @@
 //! | [`record`] | what is known of a backup, to carry it to another catalogue | `backup_service`, `backup_url` |
 //!
 //! # What every reader holds to
-//! * Input is read through a guard: no string above 16 MiB, no nesting deeper than 128, no number longer than
+//! * Input is read through a guard: no string above 4 MiB, no nesting deeper than 128, no number longer than
 //!   1024 characters. Memory does not grow with the number of objects, hashes or unknown keys.
 //! * Bytes that are not what the format says are [`Corrupt`](crate::ErrorKind::Corrupt), with line and column; a version
 //!   or codec that this build does not know is [`Unsupported`](crate::ErrorKind::Unsupported).
@@ -28,6 +28,8 @@ mod json;
 pub mod metadata;
 pub mod record;
 pub mod volume;
+
+pub(crate) use json::shorten;
 
 /// The one version of the stored format that Cinder has written so far.
 const FORMAT_VERSION: &str = "1.0.0";

@@ -2,7 +2,8 @@
 //! pass. Feature `testing`.
 //!
 //! * [`MemoryRepository`]: a [`Repository`](crate::Repository) in RAM, with helpers to look into it and to damage it.
-//! * [`FaultRepository`]: a decorator whose n-th call fails, loses its answer, is delayed, cut or corrupted.
+//! * [`FaultRepository`]: a decorator whose n-th call fails, loses its answer, is delayed, cut, corrupted or
+//!   lengthened.
 //! * [`MemoryDevice`], [`HoleDevice`]: block devices, the second of any length up to 16 TiB and more.
 //! * [`MemoryChangeSource`]: knows what changed on a [`MemoryDevice`].
 //! * [`MemoryImages`]: an image store with snapshots and differences. [`MemoryAttacher`]: attaches memory devices.

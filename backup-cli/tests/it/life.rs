@@ -294,6 +294,85 @@ fn damage_is_told_by_verify_and_salvage_restores_the_rest() {
     );
 }
 
+/// Without a hash list nothing but its MD5 proves an object; with one, `--check md5` looks at both.
+#[test]
+fn every_check_and_a_salvage_of_each_kind_of_damage_exits_1_and_names_the_object() {
+    let home = Home::new();
+    let image = home.volume("v", LENGTH);
+    let settings = [
+        "-o",
+        "backup.compression=zstd",
+        "-o",
+        "backup.chunk_size=1MiB",
+    ];
+    let create = ["volume", "backup", "create", "--name", "b", "v"];
+    home.good(&[&settings[..], &create[..]].concat());
+    let object = |end: &str| {
+        let stored = home.stored().into_iter();
+        let mut named = stored.filter(|p| p.to_str().unwrap().ends_with(end));
+        named.next().unwrap()
+    };
+    let restore = |more: &[&str]| {
+        let words = [&["volume", "backup", "restore"], more, &["b", "t"]].concat();
+        home.run(&words)
+    };
+    let again = || home.good(&["volume", "set", "--state", "available", "t"]);
+    let length = LENGTH.to_string();
+    let target = home.dir.path().join("t.img");
+    fs::write(&target, vec![0xA5; LENGTH]).unwrap();
+    home.good(&["volume", "create", "--file", target.to_str().unwrap(), "t"]);
+    let original = fs::read(&image).unwrap();
+    for check in ["hashes", "md5"] {
+        let ran = restore(&["--check", check]);
+        assert_eq!(ran.status, 0, "{length} bytes: {ran:?}");
+        assert!(fs::read(&target).unwrap() == original);
+    }
+
+    let (data, list) = (object("-00001"), object("_sha256file"));
+    let sound = fs::read(&data).unwrap();
+    let hashes = fs::read(&list).unwrap();
+    for without_list in [false, true] {
+        if without_list {
+            fs::remove_file(&list).unwrap();
+        }
+        for damage in ["flipped", "cut", "gone"] {
+            let mut bytes = sound.clone();
+            match damage {
+                "flipped" => bytes[sound.len() / 2] ^= 1,
+                _ => bytes.truncate(sound.len() - 1),
+            }
+            fs::write(&data, &bytes).unwrap();
+            if damage == "gone" {
+                fs::remove_file(&data).unwrap();
+            }
+            for more in [
+                &["--check", "hashes"][..],
+                &["--check", "md5"],
+                &["--salvage"],
+                &["--salvage", "--check", "md5"],
+            ] {
+                let label = format!("{damage}, {more:?}, without the list: {without_list}");
+                let ran = restore(more);
+                assert_eq!(ran.status, 1, "{label}: {ran:?}");
+                let told = format!("{}{}", ran.out, ran.err);
+                assert!(told.contains("-00001"), "{label}: {told}");
+                if more[0] == "--salvage" {
+                    let restored = fs::read(&target).unwrap();
+                    assert!(restored[2 << 20..] == original[2 << 20..], "{label}");
+                } else {
+                    again();
+                }
+            }
+            let verify = home.run(&["volume", "backup", "verify", "b"]);
+            assert_eq!(verify.status, 1, "{damage}: {verify:?}");
+        }
+        fs::write(&data, &sound).unwrap();
+    }
+    fs::write(&list, hashes).unwrap();
+    assert_eq!(restore(&[]).status, 0);
+    assert!(fs::read(&target).unwrap() == original);
+}
+
 #[test]
 fn the_repository_check_is_good_and_leaves_nothing() {
     let home = Home::new();

@@ -61,6 +61,23 @@ impl OpenChain {
             tokio::join!(loading, HashIndex::read(&engine.repository, newest, cx));
         let layers = layers?;
         let hashes = checked_hashes(hashes, &layers[layers.len() - 1])?;
+        if let Some(list) = &hashes
+            && let Some(said) = layers[layers.len() - 1]
+                .metadata
+                .ashlar
+                .as_ref()
+                .and_then(|a| a.block_size)
+            && said != list.block_size()
+        {
+            return Err(Error::corrupt(
+                "open chain",
+                newest.location.metadata(),
+                format!(
+                    "it says that blocks have {said} bytes, the hash list says {}",
+                    list.block_size()
+                ),
+            ));
+        }
         let length = length_of(engine, &layers, hashes.as_ref(), cx).await?;
         if let Some(list) = &hashes
             && list.count() != length.div_ceil(list.block_size())
@@ -92,6 +109,13 @@ impl OpenChain {
             hashes,
             hasher,
             length,
+        })
+    }
+
+    /// The name of the newest layer's hash list, for messages.
+    pub(crate) fn hash_list(&self) -> String {
+        self.layers.last().map_or_else(String::new, |newest| {
+            newest.layer.location.hash_list().to_string()
         })
     }
 

@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::check::OpenChain;
 use super::fetch::fetch;
-use super::proof::{Checked, Write, check_md5, check_parts, check_zeroes, without};
+use super::proof::{Checked, Write, check_md5, check_parts, check_zeroes, not_zero, without};
 use super::slices;
 use super::split::SplitBlocks;
 use crate::backup::Problem;
 use crate::buffer::BufferPool;
 use crate::compress::{Algorithm, decompressor};
 use crate::device::BlockDevice;
-use crate::diff::Surviving;
+use crate::diff::{Surviving, is_zero};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::metadata::ObjectEntry;
 use crate::id::ObjectKey;
@@ -59,6 +59,7 @@ pub(crate) struct Handled {
 pub(crate) struct Item {
     pub(crate) what: What,
     pub(crate) parts: Vec<ByteRange>,
+    memory: u64, // bytes that it takes while it is handled
 }
 
 #[derive(Debug)]
@@ -66,7 +67,7 @@ pub(crate) enum What {
     /// No layer has it.
     Gap,
     /// An object of ours that holds only zeroes.
-    Zeroes(ObjectEntry, ObjectKey),
+    Zeroes(ObjectKey),
     /// An object that is handled in one piece.
     Whole(ObjectEntry, ObjectKey),
     /// An object that is too long to hold.
@@ -80,6 +81,7 @@ impl Item {
                 return Ok(Self {
                     what: What::Gap,
                     parts: vec![range],
+                    memory: 0,
                 });
             }
             Surviving::Object {
@@ -90,25 +92,27 @@ impl Item {
         };
         let entry = layer.entry(index)?;
         let key = layer.key(&entry)?;
-        let what = if entry.zero && shared.chain.hashes.is_some() && !shared.md5 {
+        let (what, memory) = if entry.zero && shared.chain.hashes.is_some() && !shared.md5 {
             // The hash list proves it; there is nothing to fetch.
-            What::Zeroes(entry, key)
+            (What::Zeroes(key), 0)
         } else if entry.length > WHOLE || memory_for_whole(&entry) > shared.cx.memory().total() / 2
         {
-            What::Sliced(entry, key)
+            let memory = slices::memory(shared).min(shared.cx.memory().total());
+            (What::Sliced(entry, key), memory)
         } else {
-            What::Whole(entry, key)
+            let memory = memory_for_whole(&entry);
+            (What::Whole(entry, key), memory)
         };
-        Ok(Self { what, parts })
+        Ok(Self {
+            what,
+            parts,
+            memory,
+        })
     }
 
     /// Memory that it takes while it is handled, in bytes.
     pub(crate) fn memory(&self) -> u64 {
-        match &self.what {
-            What::Gap | What::Zeroes(..) => 0,
-            What::Whole(entry, _) => memory_for_whole(entry),
-            What::Sliced(..) => slices::MEMORY,
-        }
+        self.memory
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -148,9 +152,12 @@ pub(crate) async fn handle(
         ..Handled::default()
     };
     let obtained = match &item.what {
-        What::Gap => check_zeroes(&shared, "the hash list", &item.parts, true, &mut handled),
-        What::Zeroes(entry, _) => {
-            check_zeroes(&shared, &entry.name, &item.parts, false, &mut handled)
+        What::Gap => {
+            let list = shared.chain.hash_list();
+            check_zeroes(&shared, &list, &item.parts, true, &mut handled)
+        }
+        What::Zeroes(key) => {
+            check_zeroes(&shared, &key.to_string(), &item.parts, false, &mut handled)
         }
         What::Whole(entry, key) => {
             whole(&shared, entry, key, &item.parts, &mut permit, &mut handled).await
@@ -168,9 +175,7 @@ pub(crate) async fn handle(
         Err(e) if shared.tolerant && is_damage(&e) => {
             let name = match &item.what {
                 What::Gap => "no object".to_owned(),
-                What::Zeroes(_, key) | What::Whole(_, key) | What::Sliced(_, key) => {
-                    key.to_string()
-                }
+                What::Zeroes(key) | What::Whole(_, key) | What::Sliced(_, key) => key.to_string(),
             };
             let text = e
                 .reason()
@@ -286,6 +291,9 @@ impl CheckTask {
                 .object(self.entry.length)
                 .is_ok_and(|z| z.stored == stored[..] && Some(z.md5) == self.entry.md5);
         let data = decode(&self.entry, &self.key, stored, self.shared.cx.buffers())?;
+        if self.entry.zero && !proven_zero && !is_zero(&data) {
+            return Err(not_zero(&self.key));
+        }
         let unlisted = self.shared.chain.hashes.is_none();
         let md5 = if (self.shared.md5 || unlisted) && !proven_zero {
             check_md5(&self.shared, &self.entry, &self.key, &data)?;

@@ -9,7 +9,8 @@ use crate::compress::Algorithm;
 use crate::diff::Coverage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::metadata::{self, Metadata, ObjectEntry};
-use crate::id::{Location, ObjectKey, Prefix};
+use crate::format::shorten;
+use crate::id::{Location, ObjectKey, VolumeId};
 use crate::job::JobContext;
 use crate::range::ByteRange;
 use crate::repository::Repository;
@@ -20,6 +21,9 @@ const ENTRY: usize = 64;
 /// Objects that can be put in order in memory where a metadata does not list them so. Cinder always does, and so do
 /// we; 8 bytes an object.
 const MAX_UNSORTED: u64 = 8 << 20;
+
+/// Longest text with a volume's metadata that is kept of a layer, in bytes.
+const MAX_VOLUME_METADATA: usize = 1 << 20;
 
 const NO_MD5: u8 = 1;
 const ZERO: u8 = 2;
@@ -36,6 +40,7 @@ pub(crate) struct LayerIndex {
     order: Option<Vec<u64>>, // positions in order of offset, where they were not listed so
     count: u64,
     end: u64,
+    stored_bytes: Option<u64>,
 }
 
 #[derive(Default)]
@@ -47,6 +52,8 @@ struct Builder {
     end: u64,
     unsorted: bool,
     offsets: Vec<(u64, u64)>,
+    stored: u64,
+    untold: bool, // whether an object's stored length is not told
 }
 
 impl LayerIndex {
@@ -62,7 +69,7 @@ impl LayerIndex {
         cx: &JobContext,
     ) -> Result<Self> {
         let key = layer.location.metadata();
-        let (metadata, mut built) = Self::parse(repository, &layer.location, cx)
+        let (mut metadata, mut built) = Self::parse(repository, &layer.location, cx)
         .await
         .map_err(|e| {
             if e.is(ErrorKind::NotFound) {
@@ -96,7 +103,10 @@ impl LayerIndex {
             )
             .hint("the record is wrong; import it again from `volume backup scan --import`"));
         }
+        check_volume(&layer.location, &metadata)?;
+        check_count(&layer.location, &metadata, built.count)?;
         let order = built.order(&key)?;
+        leave_out(&mut metadata, &key, cx);
         Ok(Self {
             layer: layer.clone(),
             metadata,
@@ -105,6 +115,7 @@ impl LayerIndex {
             order,
             count: built.count,
             end: built.end,
+            stored_bytes: (!built.untold).then_some(built.stored),
         })
     }
 
@@ -113,11 +124,12 @@ impl LayerIndex {
         location: &Location,
         cx: &JobContext,
     ) -> Result<(Metadata, Builder)> {
-        let prefix = location.prefix.clone();
-        parse_object(repository, &location.metadata(), cx, move |reader| {
+        let key = location.metadata();
+        let location = location.clone();
+        parse_object(repository, &key, cx, move |reader| {
             let mut built = Builder::default();
             let metadata =
-                metadata::read_metadata(reader, &mut |entry| built.add(&prefix, &entry))?;
+                metadata::read_metadata(reader, &mut |entry| built.add(&location, &entry))?;
             Ok((metadata, built))
         })
         .await
@@ -145,6 +157,7 @@ impl LayerIndex {
             order: None,
             count: built.count,
             end: built.end,
+            stored_bytes: None,
         })
     }
 
@@ -203,9 +216,22 @@ impl LayerIndex {
         ObjectKey::new(&self.layer.location.container, entry.name.clone())
     }
 
-    /// The names of its objects, in order of offsets.
+    /// The names of its objects.
     pub(crate) fn names(&self) -> impl Iterator<Item = Result<String>> + '_ {
-        (0..self.count).map(|index| self.entry(index).map(|entry| entry.name))
+        self.stored().map(|stored| stored.map(|(name, _)| name))
+    }
+
+    /// The names of its objects and how many bytes each has as stored, in order of offsets.
+    pub(crate) fn stored(&self) -> impl Iterator<Item = Result<(String, Option<u64>)>> + '_ {
+        (0..self.count).map(|index| {
+            self.entry(index)
+                .map(|entry| (entry.name, entry.stored_length))
+        })
+    }
+
+    /// Bytes that all its objects have as stored; `None` where the metadata does not tell of each.
+    pub(crate) fn stored_bytes(&self) -> Option<u64> {
+        self.stored_bytes
     }
 
     fn raw(&self, index: u64) -> Result<[u8; ENTRY]> {
@@ -219,6 +245,55 @@ impl LayerIndex {
         let mut raw = [0; ENTRY];
         self.entries.read(position * ENTRY as u64, &mut raw)?;
         Ok(raw)
+    }
+}
+
+fn overlap(offset: u64, end: u64, before: u64) -> String {
+    format!("its bytes {offset}..{end} begin before the object in front of them ends, at {before}")
+}
+
+/// Holds the volume that a metadata tells against the one in its name: Cinder's prefixes and ours begin with
+/// `volume_<ID>`.
+pub(crate) fn check_volume(location: &Location, metadata: &Metadata) -> Result<()> {
+    let named = location
+        .prefix
+        .as_str()
+        .strip_prefix("volume_")
+        .and_then(|rest| rest.get(..36)?.parse::<VolumeId>().ok());
+    match named {
+        Some(named) if named != metadata.volume_id => Err(Error::corrupt(
+            "read metadata",
+            location.metadata(),
+            format!(
+                "it says that it is of volume {}, its name says {named}",
+                metadata.volume_id
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_count(location: &Location, metadata: &Metadata, objects: u64) -> Result<()> {
+    match metadata.ashlar.as_ref().and_then(|a| a.object_count) {
+        Some(counted) if counted != objects => Err(Error::corrupt(
+            "read metadata",
+            location.metadata(),
+            format!("it lists {objects} objects and says that there are {counted}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A chain can be long, so a layer keeps no text that is not needed, and none of a length that no volume's metadata has.
+fn leave_out(metadata: &mut Metadata, key: &ObjectKey, cx: &JobContext) {
+    metadata.backup_name = None;
+    metadata.backup_description = None;
+    let length = metadata.volume_meta.as_ref().map_or(0, String::len);
+    if length > MAX_VOLUME_METADATA {
+        cx.observer().warning(&format!(
+            "the volume metadata in {key} is left out: {length} bytes are more than {MAX_VOLUME_METADATA}"
+        ));
+        metadata.volume_meta = None;
     }
 }
 
@@ -241,16 +316,31 @@ impl Coverage for &LayerIndex {
 }
 
 impl Builder {
-    fn add(&mut self, prefix: &Prefix, e: &ObjectEntry) -> Result<()> {
-        let end = e.offset.checked_add(e.length).ok_or_else(|| {
-            Error::corrupt("read metadata", &e.name, "offset and length overflow")
-        })?;
-        if !e.name.starts_with(prefix.as_str()) {
-            return Err(Error::corrupt(
+    fn add(&mut self, location: &Location, e: &ObjectEntry) -> Result<()> {
+        let prefix = &location.prefix;
+        let wrong = |why: String| {
+            let name = shorten(&e.name, 200);
+            Err(Error::corrupt(
                 "read metadata",
-                &e.name,
-                format!("the object's name does not begin with the backup's prefix {prefix}"),
+                location.metadata(),
+                format!("object {name:?}: {why}"),
+            ))
+        };
+        let Some(end) = e.offset.checked_add(e.length) else {
+            return wrong("offset and length overflow".into());
+        };
+        if !e.name.starts_with(prefix.as_str()) {
+            return wrong(format!(
+                "its name does not begin with the backup's prefix {prefix}"
             ));
+        }
+        if let Err(e) = ObjectKey::new(&location.container, e.name.clone()) {
+            return wrong(shorten(e.reason().unwrap_or("it is no name"), 200));
+        }
+        // Those in order are looked at here, the others once they are in order.
+        self.unsorted |= e.offset < self.last;
+        if !self.unsorted && e.length > 0 && e.offset < self.end {
+            return wrong(overlap(e.offset, end, self.end));
         }
         let mut raw = [0; ENTRY];
         let mut flags = 0;
@@ -274,9 +364,9 @@ impl Builder {
             flags |= NAMED;
             let at = self.names.len();
             self.names.append(e.name.as_bytes())?;
-            let length = u16::try_from(e.name.len()).map_err(|_| {
-                Error::corrupt("read metadata", prefix, "an object's name is too long")
-            })?;
+            // A name that was checked is shorter than that.
+            let length = u16::try_from(e.name.len())
+                .map_err(|_| Error::internal("read metadata", "a name too long"))?;
             raw[50..52].copy_from_slice(&length.to_le_bytes());
             at
         };
@@ -292,7 +382,8 @@ impl Builder {
         }
         raw[49] = flags;
         self.entries.append(&raw)?;
-        self.unsorted |= e.offset < self.last;
+        self.stored = self.stored.saturating_add(e.stored_length.unwrap_or(0));
+        self.untold |= e.stored_length.is_none();
         self.last = e.offset;
         self.end = self.end.max(end);
         self.count += 1;
@@ -316,6 +407,21 @@ impl Builder {
             self.offsets.push((u64::from_le_bytes(offset), position));
         }
         self.offsets.sort_unstable();
+        let mut before = 0;
+        for &(offset, position) in &self.offsets {
+            let mut length = [0; 8];
+            self.entries
+                .read(position * ENTRY as u64 + 8, &mut length)?;
+            let end = offset.saturating_add(u64::from_le_bytes(length));
+            if end > offset && offset < before {
+                return Err(Error::corrupt(
+                    "read metadata",
+                    key,
+                    overlap(offset, end, before),
+                ));
+            }
+            before = before.max(end);
+        }
         let order = std::mem::take(&mut self.offsets);
         Ok(Some(
             order.into_iter().map(|(_, position)| position).collect(),

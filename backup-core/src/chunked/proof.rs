@@ -28,6 +28,15 @@ pub(crate) struct Checked {
     pub(crate) problems: Vec<Problem>,
 }
 
+/// The metadata says that the object is all zeroes, and it is not.
+pub(crate) fn not_zero(key: &ObjectKey) -> Error {
+    Error::corrupt(
+        "check object",
+        key,
+        "the metadata says that it holds only zeroes, and it holds others",
+    )
+}
+
 /// Checks that `parts` are zero by the hash list.
 pub(crate) fn check_zeroes(
     shared: &Shared,
@@ -264,10 +273,13 @@ pub(crate) fn check_parts(
         };
         if let Some(bad) = blocks.iter().find(|b| b.bad) {
             let suspect = if md5_is_right || expected_md5.is_some_and(|e| e == md5()) {
-                "the SHA-256 of a block is not what the hash list says, though the object's MD5 is right: the hash \
-                 list is the suspect"
+                format!(
+                    "the SHA-256 of a block is not what the hash list says, though the object's MD5 is right: the \
+                     hash list {} is the suspect",
+                    shared.chain.hash_list()
+                )
             } else {
-                "the SHA-256 of a block is not what the hash list says"
+                "the SHA-256 of a block is not what the hash list says".to_owned()
             };
             if !shared.tolerant {
                 return Err(Error::corrupt(
@@ -280,7 +292,7 @@ pub(crate) fn check_parts(
             out.problems.extend(
                 joined(&blocks)
                     .filter(|b| b.bad)
-                    .map(|b| Problem::new(key.to_string(), Some(b.range), suspect)),
+                    .map(|b| Problem::new(key.to_string(), Some(b.range), &suspect)),
             );
         }
         add_writes(&mut out.writes, part, &bytes, &blocks);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 
 use super::hash_index::HashIndex;
+use super::layer_index::check_volume;
 use super::summary::Summary;
 use crate::backup::{Layer, Problem, ScanItem, Scanned};
 use crate::error::{Error, ErrorKind, Result};
@@ -129,6 +130,7 @@ async fn look(
             ),
         ));
     }
+    check_volume(location, metadata)?;
     let length = length(repository, location, &summary, cx).await?;
     // Of what Cinder wrote the data objects do not tell their stored lengths, and a part of a sum is none.
     let stored = match summary.data_bytes {

@@ -8,21 +8,33 @@ use futures::StreamExt;
 use md5_lanes::Md5;
 
 use super::item::{Handled, Shared, write};
-use super::proof::{check_parts, no_checksum, wrong_md5};
+use super::proof::{check_parts, no_checksum, not_zero, wrong_md5};
 use crate::buffer::Buf;
 use crate::compress::{Decoder, decompressor};
+use crate::diff::is_zero;
 use crate::error::{Error, Result};
 use crate::format::metadata::ObjectEntry;
 use crate::id::ObjectKey;
 use crate::range::ByteRange;
 use crate::repository::BoxStream;
 
-/// Bytes of a slice; a block may be as long as 16 MiB, so a slice is at least one.
+/// Bytes of a slice, or of a block where that is longer.
 const SLICE: u64 = 4 << 20;
 
-/// Memory that one such object takes while it is handled: a slice being written, one being filled, and what the
-/// repository's stream holds.
-pub(super) const MEMORY: u64 = 4 * SLICE;
+fn slice(shared: &Shared) -> u64 {
+    let block = shared
+        .chain
+        .hashes
+        .as_ref()
+        .map_or(1, super::hash_index::HashIndex::block_size);
+    SLICE.next_multiple_of(block)
+}
+
+/// Memory that one such object takes while it is handled, in bytes: a slice being written, one being filled, and what
+/// the repository's stream holds.
+pub(super) fn memory(shared: &Shared) -> u64 {
+    4 * slice(shared)
+}
 
 pub(super) async fn handle(
     shared: &Arc<Shared>,
@@ -38,6 +50,9 @@ pub(super) async fn handle(
     }
     let mut slices = Slices::open(shared, entry, key).await?;
     while let Some((range, slice)) = slices.next().await? {
+        if entry.zero && !is_zero(&slice) {
+            return Err(not_zero(key));
+        }
         let within: Vec<ByteRange> = parts.iter().filter_map(|p| p.intersection(range)).collect();
         if within.is_empty() {
             continue;
@@ -133,11 +148,6 @@ impl<'a> Slices<'a> {
                 ),
             ));
         }
-        let block = shared
-            .chain
-            .hashes
-            .as_ref()
-            .map_or(1, super::hash_index::HashIndex::block_size);
         Ok(Self {
             shared,
             entry,
@@ -147,7 +157,7 @@ impl<'a> Slices<'a> {
             fetched: 0,
             input: Bytes::new(),
             decoder: Some(decompressor(entry.compression)?.decoder(entry.length)?),
-            slice: SLICE.next_multiple_of(block),
+            slice: slice(shared),
             done: 0,
             ended: false,
         })

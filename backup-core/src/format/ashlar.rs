@@ -10,7 +10,7 @@ use crate::id::{ContainerName, Prefix, SnapshotId};
 use crate::timestamp::Timestamp;
 
 /// Most bytes that the value of the key `ashlar` may have.
-pub(super) const MAX_ASHLAR: u64 = 4 << 20;
+pub(super) const MAX_ASHLAR: u64 = 256 << 10;
 
 /// Longest volume: what a device's offsets can count.
 const MAX_VOLUME: u64 = i64::MAX as u64;

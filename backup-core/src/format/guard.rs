@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use crate::error::{Error, ErrorKind};
 
 /// Longest string that is accepted, in bytes as stored (escapes counted as they stand).
-pub(super) const MAX_STRING: u64 = 16 << 20;
+pub(super) const MAX_STRING: u64 = 4 << 20;
 /// Longest number or word. Some builds of serde_json buffer a number's digits.
 const MAX_TOKEN: u64 = 1024;
 /// Deepest nesting. serde_json has this limit only for values that it does not skip.
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_giant_string_is_refused_before_it_is_held() {
         let input = b"[\"".chain(io::repeat(b'x').take(MAX_STRING + 1));
-        assert!(reason(input).contains("longer than 16777216 bytes"));
+        assert!(reason(input).contains("longer than 4194304 bytes"));
         let just = "x".repeat(usize::try_from(MAX_STRING).unwrap() - 1);
         skip(format!("[\"{just}\"]").as_bytes()).unwrap();
     }

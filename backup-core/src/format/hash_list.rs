@@ -20,8 +20,8 @@ pub type BlockHash = [u8; 32];
 /// Bytes that one entry takes in Cinder's style: comma, new line, indent, quotes and 64 digits.
 pub const ENTRY_STRIDE: usize = 72;
 
-/// Largest block that is accepted, in bytes: 1 GiB.
-pub const MAX_BLOCK_SIZE: u64 = 1 << 30;
+/// Largest block that is accepted, in bytes: 64 MiB. A reader holds a block or two.
+pub const MAX_BLOCK_SIZE: u64 = 64 << 20;
 
 /// Between two entries' digits.
 const BEFORE_DIGITS: &[u8; 7] = b",\n    \"";

@@ -152,7 +152,7 @@ pub(super) fn scalar_text(value: &Value) -> String {
 }
 
 /// At most `limit` characters of `text`, for messages about hostile input.
-pub(super) fn shorten(text: &str, limit: usize) -> String {
+pub(crate) fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_owned(),

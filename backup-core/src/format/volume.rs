@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 pub use restored::{RestoredMetadata, restore_view};
 
 /// Largest text that is accepted, in bytes.
-pub const MAX_TEXT: usize = 16 << 20;
+pub const MAX_TEXT: usize = 4 << 20;
 
 const BASE: &str = "volume-base-metadata";
 const PROPERTIES: &str = "volume-metadata";

@@ -139,7 +139,11 @@ impl DeviceAttacher for MemoryVolumes {
             let mut state = self.state();
             state.attached.insert(plan.backup);
             match &plan.source {
-                AttachSource::Volume(v) | AttachSource::Target(v) => state.volume(v.id)?,
+                AttachSource::Volume(v) | AttachSource::Target(v) => {
+                    let device = state.volume(v.id)?;
+                    let known_zero = device.geometry().known_zero && device.held() == 0;
+                    device.with_known_zero(known_zero)
+                }
                 AttachSource::Snapshot(s) => state
                     .snapshots
                     .get(&s.id.to_string())

@@ -1,6 +1,7 @@
 //! What the service promises, over the real engine with volumes and a repository in memory.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod faults;
 mod jobs;
 mod orphans;
 mod records;

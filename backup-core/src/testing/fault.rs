@@ -3,6 +3,7 @@ mod stream;
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -85,7 +86,12 @@ impl FaultRepository {
 
     /// Faults that happened since the plan was set.
     pub fn faults(&self) -> u64 {
-        lock(&self.shared.progress).faults()
+        lock(&self.shared.progress).hits().len() as u64
+    }
+
+    /// The calls that went wrong since the plan was set, in order, with their names as [`When::named`] sees them.
+    pub fn hits(&self) -> Vec<(Call, String)> {
+        lock(&self.shared.progress).hits().to_vec()
     }
 
     /// The most calls that were in flight at once since the plan was set. A body or listing that is being read counts
@@ -114,6 +120,7 @@ async fn simple<T>(
     let _in_flight = InFlight(shared);
     match shared.enter(call, name).await {
         None => work.await,
+        Some(Fault::DelayAnswer(time)) => late(work, time).await,
         Some(Fault::LoseAnswer(kind)) => {
             // What the call would have said makes no difference to who never hears it.
             let _unheard = work.await;
@@ -121,6 +128,13 @@ async fn simple<T>(
         }
         Some(fault) => Err(plan::injected(fault.kind(), call, name)),
     }
+}
+
+/// Does the work, and holds its answer back.
+async fn late<T>(work: impl Future<Output = T>, time: Duration) -> T {
+    let answer = work.await;
+    tokio::time::sleep(time).await;
+    answer
 }
 
 impl fmt::Debug for FaultRepository {
@@ -172,9 +186,11 @@ impl Repository for FaultRepository {
                 let _unheard = self.inner.put(key, fault.change(data, 0), mode).await;
                 Err(plan::injected(fault.kind(), Call::Put, &name))
             }
-            Fault::Truncate { .. } | Fault::Corrupt { .. } | Fault::Delay(_) => {
-                self.inner.put(key, fault.change(data, 0), mode).await
-            }
+            Fault::DelayAnswer(time) => late(self.inner.put(key, data, mode), time).await,
+            Fault::Truncate { .. }
+            | Fault::Corrupt { .. }
+            | Fault::Extend { .. }
+            | Fault::Delay(_) => self.inner.put(key, fault.change(data, 0), mode).await,
         }
     }
 
@@ -196,7 +212,11 @@ impl Repository for FaultRepository {
         if let Some(Fault::Fail(kind) | Fault::LoseAnswer(kind)) = fault {
             return Err(plan::injected(kind, Call::Get, &name));
         }
-        let download = self.inner.get(key, range).await?;
+        let got = self.inner.get(key, range);
+        let download = match fault {
+            Some(Fault::DelayAnswer(time)) => late(got, time).await?,
+            _ => got.await?,
+        };
         Ok(match fault {
             Some(fault) => Download {
                 length: download.length,
@@ -218,7 +238,11 @@ impl Repository for FaultRepository {
         if let Some(Fault::Fail(kind) | Fault::LoseAnswer(kind)) = fault {
             return Err(plan::injected(kind, Call::List, &name));
         }
-        let listed = self.inner.list(container, prefix, delimiter).await?;
+        let list = self.inner.list(container, prefix, delimiter);
+        let listed = match fault {
+            Some(Fault::DelayAnswer(time)) => late(list, time).await?,
+            _ => list.await?,
+        };
         Ok(match fault {
             Some(fault) => stream::faulty_list(listed, fault, &name),
             None => listed,
@@ -236,6 +260,9 @@ impl Repository for FaultRepository {
         let Some(fault) = self.shared.enter(Call::Delete, &name).await else {
             return self.inner.delete(keys).await;
         };
+        if let Fault::DelayAnswer(time) = fault {
+            return late(self.inner.delete(keys), time).await;
+        }
         let reached = match fault {
             Fault::LoseAnswer(_) => keys.len(),
             Fault::Break { after } | Fault::Truncate { after } => {
@@ -299,9 +326,11 @@ impl Upload for FaultUpload {
                 let _unheard = self.inner.part(fault.change(data, 0)).await;
                 Err(failed(&fault, &self.name))
             }
-            Fault::Truncate { .. } | Fault::Corrupt { .. } | Fault::Delay(_) => {
-                self.inner.part(fault.change(data, 0)).await
-            }
+            Fault::DelayAnswer(time) => late(self.inner.part(data), time).await,
+            Fault::Truncate { .. }
+            | Fault::Corrupt { .. }
+            | Fault::Extend { .. }
+            | Fault::Delay(_) => self.inner.part(fault.change(data, 0)).await,
         }
     }
 

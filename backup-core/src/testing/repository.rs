@@ -142,6 +142,18 @@ impl MemoryRepository {
         self.dropping(|name| !name.ends_with("_metadata") && !name.ends_with("_sha256file"))
     }
 
+    /// Another repository that holds the same objects as of now, and of which nothing happened yet.
+    pub fn duplicate(&self) -> Self {
+        let state = State {
+            containers: lock(&self.state).containers.clone(),
+            ..State::default()
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            ..self.clone()
+        }
+    }
+
     /// All objects as `container/name`, with their sizes in bytes, in order.
     pub fn objects(&self) -> Vec<(String, u64)> {
         let state = lock(&self.state);

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::history::context;
 
-fn cases() -> Vec<PathBuf> {
+pub fn cases() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/cinder");
     let mut cases: Vec<_> = std::fs::read_dir(root)
         .unwrap()
@@ -26,7 +26,7 @@ fn cases() -> Vec<PathBuf> {
 }
 
 /// Loads a folder into a repository in memory.
-fn load(root: &Path, folder: &Path, memory: &MemoryRepository) {
+pub fn load(root: &Path, folder: &Path, memory: &MemoryRepository) {
     for item in std::fs::read_dir(folder).unwrap() {
         let path = item.unwrap().path();
         if path.is_dir() {

@@ -415,10 +415,11 @@ async fn a_lost_incremental_entry_does_not_bring_old_data_back() {
     h.full().await;
     h.volume.poke(0, b"new");
     h.incremental().await;
-    // A metadata without objects: as if nothing had changed.
+    // A metadata without objects: as if nothing had changed. Without our count of them too, which would tell already.
     let location = h.versions[1].layer.location.clone();
     assert!(h.memory.damage(&location.metadata().to_string(), |b| {
         let text = String::from_utf8(b.clone()).unwrap();
+        let text = text.replace("\"object_count\"", "\"no_count\"");
         let (from, to) = (
             text.find("\"objects\": [").unwrap(),
             text.rfind("  ],").unwrap(),

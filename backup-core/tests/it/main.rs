@@ -1,6 +1,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::print_stdout,
     missing_docs,
     unreachable_pub,
     reason = "tests"
@@ -9,7 +10,9 @@
 
 mod cinder;
 mod corpus;
+mod damage;
 mod engine;
+mod faults;
 mod history;
 mod model;
 mod scan;

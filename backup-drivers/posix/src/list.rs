@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 
 use crate::error::{is_missing, on_path};
 use crate::lane::Lane;
-use crate::tree::is_temporary;
+use crate::tree::{Tree, is_temporary};
 
 const LIST: &str = "list";
 
@@ -110,6 +110,7 @@ struct Objects {
 /// Lists the objects in `folder` whose names begin with `prefix`.
 pub(crate) fn objects(
     lane: Lane,
+    tree: &Tree,
     folder: PathBuf,
     prefix: &str,
     delimiter: Option<char>,
@@ -129,7 +130,8 @@ pub(crate) fn objects(
         beginnings: BTreeSet::new(),
     };
     let first = Start {
-        path: folder.join(start),
+        tree: tree.clone(),
+        path: folder.join(start.trim_end_matches('/')),
         name: start.to_owned(),
     };
     stream_of(lane, folder, Started(Some(first), walk))
@@ -137,6 +139,7 @@ pub(crate) fn objects(
 
 /// Where a walk begins: opened by its first step, since that blocks.
 struct Start {
+    tree: Tree,
     path: PathBuf,
     name: String,
 }
@@ -147,6 +150,7 @@ impl Walk for Started<Objects> {
     type Item = Listed;
     fn step(&mut self) -> Result<Vec<Listed>> {
         if let Some(start) = self.0.take() {
+            start.tree.refuse_linked_folder(LIST, &start.path)?;
             self.1.levels.extend(Level::open(start.path, start.name)?);
         }
         self.1.step()

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::error::{is_missing, missing, no_file, on_path};
 use crate::lane::Lane;
+use crate::tree::Tree;
 
 const READ: &str = "read object";
 
@@ -31,6 +32,7 @@ const DIRECT_READ: u64 = 128 << 10;
 pub(crate) struct Reader {
     pub(crate) lane: Lane,
     pub(crate) buffers: BufferPool,
+    pub(crate) tree: Tree,
 }
 
 /// Opens an object's file, and its length.
@@ -110,9 +112,10 @@ impl Reader {
     /// Reads the file at `path`, or a range of it.
     pub(crate) async fn get(&self, path: PathBuf, range: Option<ByteRange>) -> Result<Download> {
         let buffers = self.buffers.clone();
-        let opened_path = path.clone();
+        let (opened_path, tree) = (path.clone(), self.tree.clone());
         let opened = self.lane.run(READ, path.clone(), WHOLE, move || {
             let path = opened_path;
+            tree.refuse_links(READ, &path)?;
             let (file, length) = open(&path)?;
             let whole = ByteRange::up_to(length);
             let wanted = match range {

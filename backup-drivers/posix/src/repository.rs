@@ -55,14 +55,16 @@ impl PosixRepository {
     /// no folder.
     pub fn open(config: &PosixConfig) -> Result<Self> {
         let patience = std::time::Duration::from_secs(config.timeout_seconds.max(1));
+        let tree = Tree::open(&config.path)?;
         Ok(Self {
-            tree: Tree::open(&config.path)?,
+            tree: tree.clone(),
             service: config.service.clone(),
             writers: Lane::new(WRITERS, patience),
             keepers: Lane::new(KEEPERS, patience),
             reader: Reader {
                 lane: Lane::new(READERS, patience),
                 buffers: BufferPool::new(BUFFERS),
+                tree,
             },
             durability: match config.sync {
                 Sync::Barrier => Some(Durability::new()),
@@ -173,6 +175,7 @@ fn copy_file(tree: &Tree, from: &Path, key: &ObjectKey, path: &Path, sync: bool)
 
 fn delete_one(tree: &Tree, durability: Option<&Durability>, key: &ObjectKey) -> Result<()> {
     let path = tree.file(key);
+    tree.refuse_links("delete object", &path)?;
     match std::fs::remove_file(&path) {
         Ok(()) => {
             if let Some(durability) = durability {
@@ -200,6 +203,10 @@ fn delete_all(tree: &Tree, durability: Option<&Durability>, keys: &[ObjectKey]) 
         }
     }
     for (folder, indices) in folders {
+        if tree.refuse_linked_folder("delete object", &folder).is_err() {
+            // Each of its objects was refused already.
+            continue;
+        }
         let names: Vec<&str> = indices
             .iter()
             .map(|&i| keys[i].name().rsplit('/').next().unwrap_or_default())
@@ -317,6 +324,7 @@ impl Repository for PosixRepository {
         let folder = self.tree.folder(container);
         Ok(list::objects(
             self.keepers.clone(),
+            &self.tree,
             folder,
             prefix,
             delimiter,
@@ -327,7 +335,9 @@ impl Repository for PosixRepository {
         let source = self.tree.file(from);
         let sync = self.durability.is_some();
         let (path, from) = (source.clone(), from.clone());
+        let tree = self.tree.clone();
         let measured = self.keepers.run("copy object", source.clone(), 0, move || {
+            tree.refuse_links("copy object", &path)?;
             match std::fs::symlink_metadata(&path) {
                 Ok(metadata) => Ok(usize::try_from(metadata.len()).unwrap_or(usize::MAX)),
                 Err(e) if is_missing(&e) => Err(missing("copy object", from)),

@@ -71,9 +71,50 @@ impl Tree {
         Ok(self.file(key))
     }
 
+    /// Refuses a path that leads through a link below the root: who may write to the repository could plant one, and
+    /// have us read, write or delete elsewhere. What `path` itself is, is looked at by who opens it. The root may be a
+    /// link.
+    pub(crate) fn refuse_links(&self, operation: &'static str, path: &Path) -> Result<()> {
+        let above = path
+            .ancestors()
+            .skip(1)
+            .take_while(|f| *f != self.root && f.starts_with(&self.root));
+        for folder in above {
+            self.refuse_link(operation, folder)?;
+        }
+        Ok(())
+    }
+
+    fn refuse_link(&self, operation: &'static str, folder: &Path) -> Result<()> {
+        match std::fs::symlink_metadata(folder) {
+            Ok(metadata) if metadata.is_symlink() => Err(Error::corrupt(
+                operation,
+                folder.display(),
+                "a link stands where a folder of the repository should be, and links are not followed",
+            )
+            .hint("remove the link; to keep a part of a repository elsewhere, mount it there")),
+            Err(e) if !is_missing(&e) => Err(on_path(operation, folder, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The same for the folder of a container itself.
+    pub(crate) fn refuse_linked_folder(
+        &self,
+        operation: &'static str,
+        folder: &Path,
+    ) -> Result<()> {
+        self.refuse_links(operation, folder)?;
+        if folder == self.root {
+            return Ok(());
+        }
+        self.refuse_link(operation, folder)
+    }
+
     /// Makes the folder of a container where it is missing, and answers all folders from it up to the root.
     pub(crate) fn make_folder(&self, container: &ContainerName) -> Result<Vec<PathBuf>> {
         let folder = self.folder(container);
+        self.refuse_linked_folder("make folder", &folder)?;
         make_below(&self.root, &folder)?;
         Ok(self.folders_up(&folder))
     }
@@ -118,6 +159,7 @@ impl Tree {
         key: &ObjectKey,
         path: &Path,
     ) -> Result<Option<File>> {
+        self.refuse_links(operation, path)?;
         let open = || {
             OpenOptions::new()
                 .write(true)

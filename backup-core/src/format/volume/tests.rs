@@ -153,7 +153,7 @@ fn hostile_texts_are_refused() {
         (
             &" ".repeat(MAX_TEXT + 1),
             ErrorKind::Corrupt,
-            "more than 16777216",
+            "more than 4194304",
         ),
     ] {
         let e = VolumeMetadata::from_json(text).unwrap_err();

@@ -57,6 +57,15 @@ impl World {
         repositories: &[NamedRepository],
         repository: MemoryRepository,
     ) -> Self {
+        Self::within(repositories, repository, JobContext::new(64 << 20).unwrap()).await
+    }
+
+    /// The same in a context that there is.
+    pub(super) async fn within(
+        repositories: &[NamedRepository],
+        repository: MemoryRepository,
+        cx: JobContext,
+    ) -> Self {
         let jobs = tempfile::tempdir().unwrap();
         let catalog = Arc::new(MemoryCatalog::new());
         let volumes = MemoryVolumes::new();
@@ -76,7 +85,7 @@ impl World {
             catalog,
             volumes,
             repository,
-            cx: JobContext::new(64 << 20).unwrap(),
+            cx,
             jobs,
         }
     }

@@ -74,6 +74,8 @@ pub enum Fault {
     LoseAnswer(ErrorKind),
     /// It is done this much later.
     Delay(Duration),
+    /// It is done at once, but its answer comes this much later: for who gives up meanwhile, it has happened.
+    DelayAnswer(Duration),
     /// It stops early and says nothing of it: a body or the stored object is cut behind this many bytes, a listing
     /// behind this many entries. A delete reaches only this many keys and fails for the others.
     Truncate {
@@ -94,6 +96,11 @@ pub enum Fault {
         /// The bits that flip. 0 damages nothing.
         mask: u8,
     },
+    /// This many bytes too many are read or stored at the end. Of a body that is read, the announced length stays.
+    Extend {
+        /// Bytes.
+        by: u64,
+    },
 }
 
 impl Fault {
@@ -101,9 +108,9 @@ impl Fault {
     /// A rule whose fault cannot is passed over.
     pub fn fits(self, call: Call) -> bool {
         match self {
-            Self::Fail(_) | Self::LoseAnswer(_) | Self::Delay(_) => true,
+            Self::Fail(_) | Self::LoseAnswer(_) | Self::Delay(_) | Self::DelayAnswer(_) => true,
             Self::Truncate { .. } | Self::Break { .. } => call.has_content(),
-            Self::Corrupt { .. } => call.has_bytes(),
+            Self::Corrupt { .. } | Self::Extend { .. } => call.has_bytes(),
         }
     }
 
@@ -128,6 +135,15 @@ impl Fault {
                 let mut changed = BytesMut::from(&data[..]);
                 changed[index] ^= mask;
                 changed.freeze()
+            }
+            Self::Extend { by } => {
+                let mut longer = BytesMut::from(&data[..]);
+                longer.resize(
+                    data.len()
+                        .saturating_add(usize::try_from(by).unwrap_or(usize::MAX)),
+                    0xEE,
+                );
+                longer.freeze()
             }
             _ => data,
         }
@@ -224,7 +240,7 @@ impl FaultPlan {
 pub(super) struct Progress {
     rules: Vec<(When, Fault, u64)>, // the last: calls that fitted so far
     counts: [u64; Call::ALL.len()],
-    faults: u64,
+    hits: Vec<(Call, String)>,
     in_flight: usize,
     most_in_flight: usize,
 }
@@ -253,7 +269,9 @@ impl Progress {
                 due = Some(*fault);
             }
         }
-        self.faults += u64::from(due.is_some());
+        if due.is_some() {
+            self.hits.push((call, name.to_owned()));
+        }
         due
     }
 
@@ -269,8 +287,8 @@ impl Progress {
         self.counts[call as usize]
     }
 
-    pub(super) fn faults(&self) -> u64 {
-        self.faults
+    pub(super) fn hits(&self) -> &[(Call, String)] {
+        &self.hits
     }
 
     pub(super) fn most_in_flight(&self) -> usize {

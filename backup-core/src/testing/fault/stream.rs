@@ -7,10 +7,14 @@ use super::plan::{Call, Fault, injected};
 use crate::error::Result;
 use crate::repository::{BoxStream, Listed};
 
-/// Cuts, breaks or damages a body.
+/// Cuts, breaks, damages or lengthens a body.
 pub(super) fn faulty_body(body: BoxStream<Bytes>, fault: Fault, name: &str) -> BoxStream<Bytes> {
     if let Fault::Corrupt { at, mask } = fault {
         return corrupted(body, at, mask);
+    }
+    if let Fault::Extend { .. } = fault {
+        let more = futures::stream::iter([Ok(fault.change(Bytes::new(), 0))]);
+        return Box::pin(body.chain(more));
     }
     let (Fault::Truncate { after } | Fault::Break { after }) = fault else {
         return body;

@@ -201,3 +201,37 @@ async fn a_delayed_call_is_done_later() {
         .unwrap();
     assert!(start.elapsed() >= late);
 }
+
+#[tokio::test]
+async fn an_answer_that_comes_late_is_of_something_done_at_once() {
+    let late = Fault::DelayAnswer(Duration::from_hours(1));
+    let b = bench(FaultPlan::nth(0, late)).await;
+    let put = b.faulty.put(&b.key, DATA.into(), PutMode::CreateOnly);
+    assert!(futures::FutureExt::now_or_never(put).is_none());
+    assert_eq!(b.memory.object("c/o").unwrap(), DATA);
+    assert_eq!(b.faulty.hits(), [(Call::Put, "c/o".to_owned())]);
+}
+
+#[tokio::test]
+async fn too_many_bytes_come_or_are_stored_where_the_plan_says() {
+    let b = bench(FaultPlan::new()).await;
+    b.faulty
+        .put(&b.key, DATA.into(), PutMode::Overwrite)
+        .await
+        .unwrap();
+    b.faulty
+        .set_plan(FaultPlan::nth(0, Fault::Extend { by: 2 }));
+    let (got, error) = read(&b.faulty, &b.key).await;
+    assert_eq!(
+        (&got[..DATA.len()], &got[DATA.len()..]),
+        (DATA, &[0xEE; 2][..])
+    );
+    assert_eq!(error, None);
+    b.faulty
+        .set_plan(FaultPlan::nth(0, Fault::Extend { by: 1 }));
+    b.faulty
+        .put(&b.key, DATA.into(), PutMode::Overwrite)
+        .await
+        .unwrap();
+    assert_eq!(b.memory.object("c/o").unwrap().len(), DATA.len() + 1);
+}

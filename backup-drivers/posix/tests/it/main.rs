@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod files;
+mod hostile;
 mod life;
 mod limits;
 mod promises;
