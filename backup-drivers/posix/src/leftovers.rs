@@ -9,8 +9,9 @@ use backup_core::{BoxStream, ContainerName, Leftover, ObjectKey, Result, Timesta
 
 use crate::error::{is_missing, on_path};
 use crate::lane::Lane;
+use crate::layout::is_temporary;
 use crate::list::{DEPTH, Walk, stream_of};
-use crate::tree::{Tree, is_temporary};
+use crate::tree::Tree;
 
 /// What such a file is called.
 pub(crate) const WHAT: &str = "temporary file";

@@ -33,6 +33,7 @@ mod config;
 mod durability;
 mod error;
 mod lane;
+pub mod layout;
 mod leftovers;
 mod list;
 mod read;

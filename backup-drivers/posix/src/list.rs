@@ -11,7 +11,8 @@ use futures::TryStreamExt;
 
 use crate::error::{is_missing, on_path};
 use crate::lane::Lane;
-use crate::tree::{Tree, is_temporary};
+use crate::layout::is_temporary;
+use crate::tree::Tree;
 
 const LIST: &str = "list";
 

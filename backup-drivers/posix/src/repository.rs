@@ -16,10 +16,11 @@ use crate::config::{PosixConfig, Sync};
 use crate::durability::Durability;
 use crate::error::{is_missing, missing, on_path};
 use crate::lane::Lane;
+use crate::layout::is_temporary;
 use crate::leftovers;
 use crate::list;
 use crate::read::Reader;
-use crate::tree::{Tree, is_temporary, remove_temporaries};
+use crate::tree::{Tree, remove_temporaries};
 use crate::upload::{PosixUpload, Temporary, Uploader};
 
 /// Threads that write at once: the disk is reached by a few, and the CPU is for hashing.

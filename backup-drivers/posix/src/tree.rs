@@ -7,17 +7,9 @@ use std::path::{Path, PathBuf};
 
 use backup_core::{ContainerName, Error, ObjectKey, Result};
 use rustix::fs::OFlags;
-use uuid::Uuid;
 
 use crate::error::{is_missing, on_path};
-
-/// Mode of every object, whatever the umask: Cinder's.
-const FILE_MODE: u32 = 0o660;
-/// Mode of the last folder of a container that was made, whatever the umask: Cinder's.
-const FOLDER_MODE: u32 = 0o770;
-
-const TEMPORARY_START: &str = ".ashlar-";
-const TEMPORARY_END: &str = ".tmp";
+use crate::layout::{FILE_MODE, FOLDER_MODE, is_temporary, is_temporary_of, temporary_name};
 
 /// The root folder.
 #[derive(Clone, Debug)]
@@ -183,12 +175,7 @@ impl Tree {
         path: &Path,
     ) -> Result<(File, PathBuf)> {
         let last = path.file_name().unwrap_or_default().to_string_lossy();
-        let name = format!(
-            "{TEMPORARY_START}{}{}",
-            Uuid::new_v4().simple(),
-            temporary_end(&last)
-        );
-        let temporary = path.with_file_name(name);
+        let temporary = path.with_file_name(temporary_name(&last));
         match self.create(operation, key, &temporary)? {
             Some(file) => Ok((file, temporary)),
             None => {
@@ -219,27 +206,8 @@ fn make_below(top: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The end of the names of temporary files that are to become `name`: a delete of `name` finds them by it. A hash,
-/// since the name itself may be as long as a name can be.
-fn temporary_end(name: &str) -> String {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3) // FNV-1a
-    });
-    format!("-{hash:016x}{TEMPORARY_END}")
-}
-
-/// Whether a file's name is that of a temporary file of ours.
-pub(crate) fn is_temporary(name: &str) -> bool {
-    name.strip_prefix(TEMPORARY_START)
-        .and_then(|rest| rest.strip_suffix(TEMPORARY_END))
-        .is_some_and(|rest| {
-            rest.len() == 32 + 1 + 16 && rest.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
-        })
-}
-
 /// Removes temporary files that were to become one of `names` in `folder`: what a killed process left behind.
 pub(crate) fn remove_temporaries(folder: &Path, names: &[&str]) -> io::Result<()> {
-    let ends: Vec<String> = names.iter().map(|name| temporary_end(name)).collect();
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if is_missing(&e) => return Ok(()),
@@ -251,7 +219,7 @@ pub(crate) fn remove_temporaries(folder: &Path, names: &[&str]) -> io::Result<()
         let Some(name) = name.to_str().filter(|name| is_temporary(name)) else {
             continue;
         };
-        if ends.iter().any(|end| name.ends_with(end.as_str())) {
+        if names.iter().any(|of| is_temporary_of(name, of)) {
             match std::fs::remove_file(entry.path()) {
                 Err(e) if !is_missing(&e) => return Err(e),
                 _ => {}
@@ -272,21 +240,5 @@ fn refuse_link(operation: &'static str, folder: &Path) -> Result<()> {
         .hint("remove the link; to keep a part of a repository elsewhere, mount it there")),
         Err(e) if !is_missing(&e) => Err(on_path(operation, folder, e)),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_our_own_temporary_names_are_taken_for_temporary() {
-        let uuid = Uuid::new_v4().simple();
-        let ours = format!(".ashlar-{uuid}{}", temporary_end("volume_1_metadata"));
-        assert!(is_temporary(&ours));
-        for other in [".ashlar-.tmp", ".ashlar-x.tmp", "volume_1", ".hidden.tmp"] {
-            assert!(!is_temporary(other), "{other}");
-        }
-        assert_ne!(temporary_end("a"), temporary_end("b"));
     }
 }
