@@ -15,6 +15,7 @@ use backup_core::{ContainerName, Error, ErrorKind, Result};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::error::on_path;
+use crate::threads::Threads;
 
 /// Threads in fsync at once. Many small files share the journal's commits; more than 8 gained nothing (ADR 0003).
 const THREADS: usize = 8;
@@ -31,6 +32,7 @@ pub(crate) struct Durability {
     changed: Notify,
     room: Arc<Semaphore>,
     sync: SyncFile,
+    workers: Threads,
 }
 
 #[derive(Default)]
@@ -79,6 +81,7 @@ impl Durability {
             changed: Notify::new(),
             room: Arc::new(Semaphore::new(ROOM as usize)),
             sync,
+            workers: Threads::new(THREADS),
         })
     }
 
@@ -95,8 +98,7 @@ impl Durability {
             .map_err(|e| Error::internal("wait for the disk", e.to_string()))
     }
 
-    /// Takes a file that was written, and sees to it that it becomes durable. To be called from a thread of the
-    /// runtime's.
+    /// Takes a file that was written, and sees to it that it becomes durable.
     pub(crate) fn written(
         self: &Arc<Self>,
         container: &ContainerName,
@@ -121,8 +123,12 @@ impl Durability {
         });
         if state.threads < THREADS {
             state.threads += 1;
+            drop(state);
             let this = Arc::clone(self);
-            tokio::task::spawn_blocking(move || this.work());
+            // Where there is no other thread, this one does it.
+            if let Err(work) = self.workers.run(Box::new(move || this.work())) {
+                work();
+            }
         }
     }
 

@@ -27,6 +27,7 @@ pub(crate) fn find(
         None => (tree.root().to_path_buf(), String::new()),
     };
     let walk = Temporaries {
+        tree: tree.clone(),
         waiting: vec![(path, name)],
         deeper: container.is_none(),
     };
@@ -34,6 +35,7 @@ pub(crate) fn find(
 }
 
 struct Temporaries {
+    tree: Tree,
     /// Folders and the containers that they are.
     waiting: Vec<(PathBuf, String)>,
     deeper: bool,
@@ -66,7 +68,7 @@ impl Temporaries {
         container: &str,
         batch: &mut Vec<Leftover>,
     ) -> io::Result<()> {
-        for entry in std::fs::read_dir(folder)? {
+        for entry in self.tree.files().entries(folder)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else {
                 continue;

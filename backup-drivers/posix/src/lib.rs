@@ -32,14 +32,17 @@
 mod config;
 mod durability;
 mod error;
+mod files;
 mod lane;
 pub mod layout;
 mod leftovers;
 mod list;
 mod read;
 mod repository;
+mod threads;
 mod tree;
 mod upload;
 
 pub use config::{PosixConfig, Sync};
+pub use files::{FileSystem, LocalFiles};
 pub use repository::PosixRepository;

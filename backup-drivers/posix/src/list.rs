@@ -10,6 +10,7 @@ use backup_core::{BoxStream, ContainerName, Listed, Result, Timestamp};
 use futures::TryStreamExt;
 
 use crate::error::{is_missing, on_path};
+use crate::files::FileSystem;
 use crate::lane::Lane;
 use crate::layout::is_temporary;
 use crate::tree::Tree;
@@ -51,14 +52,14 @@ enum Entry {
 
 /// An entry by its own kind: a link is none, wherever it leads. `None` also for names that are no UTF-8: no key
 /// spells them.
-fn classify(entry: DirEntry) -> io::Result<Option<Entry>> {
+fn classify(files: &dyn FileSystem, entry: DirEntry) -> io::Result<Option<Entry>> {
     let Ok(name) = entry.file_name().into_string() else {
         return Ok(None);
     };
     let kind = entry.file_type()?;
     Ok(if kind.is_dir() {
         Some(Entry::Folder(name))
-    } else if kind.is_file() && !is_temporary(&name) {
+    } else if kind.is_file() && !is_temporary(&name) && !files.hides(&name) {
         Some(Entry::File(name, entry))
     } else {
         None
@@ -74,8 +75,8 @@ struct Level {
 
 impl Level {
     /// `None` where it is not there (any more).
-    fn open(path: PathBuf, name: String) -> Result<Option<Self>> {
-        match std::fs::read_dir(&path) {
+    fn open(files: &dyn FileSystem, path: PathBuf, name: String) -> Result<Option<Self>> {
+        match files.entries(&path) {
             Ok(entries) => Ok(Some(Self {
                 path,
                 name,
@@ -86,10 +87,10 @@ impl Level {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Entry>> {
+    fn next(&mut self, files: &dyn FileSystem) -> Result<Option<Entry>> {
         for entry in self.entries.by_ref() {
             let entry = entry
-                .and_then(classify)
+                .and_then(|entry| classify(files, entry))
                 .or_else(|e| if is_missing(&e) { Ok(None) } else { Err(e) })
                 .map_err(|e| on_path(LIST, &self.path, e))?;
             if entry.is_some() {
@@ -102,6 +103,7 @@ impl Level {
 
 /// Walks the objects of a container.
 struct Objects {
+    tree: Tree,
     prefix: String,
     delimiter: Option<char>,
     levels: Vec<Level>,
@@ -125,13 +127,13 @@ pub(crate) fn objects(
         return Box::pin(futures::stream::empty());
     }
     let walk = Objects {
+        tree: tree.clone(),
         prefix: prefix.to_owned(),
         delimiter,
         levels: Vec::new(),
         beginnings: BTreeSet::new(),
     };
     let first = Start {
-        tree: tree.clone(),
         path: folder.join(start.trim_end_matches('/')),
         name: start.to_owned(),
     };
@@ -140,7 +142,6 @@ pub(crate) fn objects(
 
 /// Where a walk begins: opened by its first step, since that blocks.
 struct Start {
-    tree: Tree,
     path: PathBuf,
     name: String,
 }
@@ -151,8 +152,10 @@ impl Walk for Started<Objects> {
     type Item = Listed;
     fn step(&mut self) -> Result<Vec<Listed>> {
         if let Some(start) = self.0.take() {
-            start.tree.refuse_linked_folder(LIST, &start.path)?;
-            self.1.levels.extend(Level::open(start.path, start.name)?);
+            let tree = &self.1.tree;
+            tree.refuse_linked_folder(LIST, &start.path)?;
+            let level = Level::open(tree.files(), start.path, start.name)?;
+            self.1.levels.extend(level);
         }
         self.1.step()
     }
@@ -165,7 +168,7 @@ impl Objects {
             let Some(level) = self.levels.last_mut() else {
                 break;
             };
-            match level.next()? {
+            match level.next(self.tree.files())? {
                 None => {
                     self.levels.pop();
                 }
@@ -220,22 +223,24 @@ impl Objects {
         }
         if self.delimiter == Some('/') && below && name.len() > self.prefix.len() {
             // All that is in it has this beginning: it counts if there is anything.
-            return Ok(holds_a_file(&path, DEPTH)?.then(|| Listed::prefix(name)));
+            let holds_one = holds_a_file(self.tree.files(), &path, DEPTH)?;
+            return Ok(holds_one.then(|| Listed::prefix(name)));
         }
-        self.levels.extend(Level::open(path, name)?);
+        self.levels
+            .extend(Level::open(self.tree.files(), path, name)?);
         Ok(None)
     }
 }
 
-fn holds_a_file(path: &Path, depth: usize) -> Result<bool> {
-    let Some(mut level) = Level::open(path.to_path_buf(), String::new())? else {
+fn holds_a_file(files: &dyn FileSystem, path: &Path, depth: usize) -> Result<bool> {
+    let Some(mut level) = Level::open(files, path.to_path_buf(), String::new())? else {
         return Ok(false);
     };
-    while let Some(entry) = level.next()? {
+    while let Some(entry) = level.next(files)? {
         match entry {
             Entry::File(..) => return Ok(true),
             Entry::Folder(name) if depth > 0 => {
-                if holds_a_file(&path.join(name), depth - 1)? {
+                if holds_a_file(files, &path.join(name), depth - 1)? {
                     return Ok(true);
                 }
             }
@@ -247,15 +252,18 @@ fn holds_a_file(path: &Path, depth: usize) -> Result<bool> {
 
 /// Walks the folders that hold a file themselves.
 struct Containers {
+    tree: Tree,
     waiting: Vec<(PathBuf, String)>,
 }
 
-/// Lists the containers below `root`.
-pub(crate) fn containers(lane: Lane, root: &Path) -> BoxStream<ContainerName> {
+/// Lists the containers below the root.
+pub(crate) fn containers(lane: Lane, tree: &Tree) -> BoxStream<ContainerName> {
+    let root = tree.root().to_path_buf();
     let walk = Containers {
-        waiting: vec![(root.to_path_buf(), String::new())],
+        tree: tree.clone(),
+        waiting: vec![(root.clone(), String::new())],
     };
-    stream_of(lane, root.to_path_buf(), walk)
+    stream_of(lane, root, walk)
 }
 
 impl Walk for Containers {
@@ -267,7 +275,7 @@ impl Walk for Containers {
             let Some((path, name)) = self.waiting.pop() else {
                 break;
             };
-            let level = match std::fs::read_dir(&path) {
+            let level = match self.tree.files().entries(&path) {
                 Ok(entries) => Level {
                     path,
                     name,
@@ -291,7 +299,7 @@ impl Containers {
     fn look_through(&mut self, mut level: Level) -> Result<Option<ContainerName>> {
         let depth = level.name.matches('/').count();
         let mut holds_one = false;
-        while let Some(entry) = level.next()? {
+        while let Some(entry) = level.next(self.tree.files())? {
             match entry {
                 Entry::File(..) => holds_one = true,
                 Entry::Folder(name) if depth < DEPTH => {

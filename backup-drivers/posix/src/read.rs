@@ -1,20 +1,22 @@
 //! Reading an object: whole where it is short, else piece by piece with the next piece under way.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backup_core::{BoxStream, BufferPool, ByteRange, Download, Error, Result};
 use bytes::Bytes;
 use direct_io::{Direct, cached_bytes};
-use rustix::fs::{Advice, OFlags};
+use rustix::fs::Advice;
 use rustix::io::Errno;
 use tokio::task::JoinHandle;
 
 use crate::error::{is_missing, missing, no_file, on_path};
+use crate::files::FileSystem;
 use crate::lane::Lane;
+use crate::threads::Threads;
 use crate::tree::Tree;
 
 const READ: &str = "read object";
@@ -36,12 +38,8 @@ pub(crate) struct Reader {
 }
 
 /// Opens an object's file, and its length.
-pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
-    // Without NONBLOCK the open of a pipe would wait for a writer, without NOFOLLOW a link could lead anywhere.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
+pub(crate) fn open(files: &dyn FileSystem, path: &Path) -> Result<(File, u64)> {
+    let file = files
         .open(path)
         .map_err(|e| match Errno::from_io_error(&e) {
             _ if is_missing(&e) => missing(READ, path.display()),
@@ -62,19 +60,34 @@ pub(crate) fn open(path: &Path) -> Result<(File, u64)> {
 /// An object's file, open for reading.
 #[derive(Debug)]
 struct Source {
+    open: Option<Open>,
+    /// Those that close it: that may wait for a server.
+    closers: Threads,
+}
+
+#[derive(Debug)]
+struct Open {
     file: File,
     /// The same past the page cache.
     direct: Option<Direct>,
 }
 
+impl Drop for Source {
+    fn drop(&mut self) {
+        let open = self.open.take();
+        self.closers.run_aside(move || drop(open));
+    }
+}
+
 impl Source {
     /// `length`: what will be read of it. Small objects come by the thousand, and are not opened twice.
-    fn new(file: File, length: u64) -> Self {
+    fn new(file: File, length: u64, closers: Threads) -> Self {
+        let direct = (length >= DIRECT_READ)
+            .then(|| Direct::reading(&file))
+            .flatten();
         Self {
-            direct: (length >= DIRECT_READ)
-                .then(|| Direct::reading(&file))
-                .flatten(),
-            file,
+            open: Some(Open { file, direct }),
+            closers,
         }
     }
 
@@ -82,18 +95,20 @@ impl Source {
     /// the time, and what is not would have to be put there first.
     fn piece(&self, path: &Path, range: ByteRange, buffers: &BufferPool) -> Result<Bytes> {
         let too_long = || Error::internal(READ, "a piece longer than the address space");
+        let Some(Open { file, direct }) = &self.open else {
+            return Err(Error::internal(READ, "the file is closed"));
+        };
         let length = usize::try_from(range.len()).map_err(|_| too_long())?;
         // Whole pages, so that the last one too is read in the same way.
         let mut buf = buffers.take(length.next_multiple_of(direct_io::ALIGNMENT));
-        let done = match &self.direct {
-            Some(direct) if range.len() >= DIRECT_READ && self.is_cold(range) => {
+        let done = match direct {
+            Some(direct) if range.len() >= DIRECT_READ && is_cold(file, range) => {
                 direct.read_head(range.start(), &mut buf).min(length)
             }
             _ => 0,
         };
         buf.truncate(length);
-        self.file
-            .read_exact_at(&mut buf[done..], range.start() + done as u64)
+        file.read_exact_at(&mut buf[done..], range.start() + done as u64)
             .map_err(|e| match e.kind() {
                 io::ErrorKind::UnexpectedEof => {
                     Error::corrupt(READ, path.display(), "it became shorter while it was read")
@@ -102,10 +117,11 @@ impl Source {
             })?;
         Ok(buf.into_bytes())
     }
+}
 
-    fn is_cold(&self, range: ByteRange) -> bool {
-        cached_bytes(&self.file, range.start(), range.len()).is_some_and(|n| n < range.len() / 2)
-    }
+/// Whether less than half of it is in the page cache.
+fn is_cold(file: &File, range: ByteRange) -> bool {
+    cached_bytes(file, range.start(), range.len()).is_some_and(|n| n < range.len() / 2)
 }
 
 impl Reader {
@@ -113,10 +129,11 @@ impl Reader {
     pub(crate) async fn get(&self, path: PathBuf, range: Option<ByteRange>) -> Result<Download> {
         let buffers = self.buffers.clone();
         let (opened_path, tree) = (path.clone(), self.tree.clone());
+        let closers = self.lane.threads().clone();
         let opened = self.lane.run(READ, path.clone(), WHOLE, move || {
             let path = opened_path;
             tree.refuse_links(READ, &path)?;
-            let (file, length) = open(&path)?;
+            let (file, length) = open(tree.files(), &path)?;
             let whole = ByteRange::up_to(length);
             let wanted = match range {
                 None => whole,
@@ -135,14 +152,16 @@ impl Reader {
                 let _refused = rustix::fs::fadvise(&file, wanted.start(), None, Advice::Sequential);
             }
             let (first, rest) = wanted.split_at(wanted.start() + piece);
-            let source = Source::new(file, wanted.len());
+            let source = Source::new(file, wanted.len(), closers);
             let data = source.piece(&path, first, &buffers)?;
+            // What is read whole is closed here.
+            let source = (!rest.is_empty()).then_some(source);
             Ok((source, wanted.len(), data, rest))
         });
         let (source, length, first, rest) = opened.await?;
         let mut body = Body {
             reader: self.clone(),
-            source: Arc::new(source),
+            source: source.map(Arc::new),
             path,
             rest,
             ready: Some(first).filter(|data| !data.is_empty()),
@@ -158,7 +177,8 @@ impl Reader {
 
 struct Body {
     reader: Reader,
-    source: Arc<Source>,
+    /// Until all is read, or about to be.
+    source: Option<Arc<Source>>,
     path: PathBuf,
     rest: ByteRange,
     ready: Option<Bytes>,
@@ -167,12 +187,12 @@ struct Body {
 
 impl Body {
     fn read_ahead(&mut self) {
-        if self.rest.is_empty() {
+        let Some(source) = self.source.clone().filter(|_| !self.rest.is_empty()) else {
             return;
-        }
+        };
         let (piece, rest) = self.rest.split_at(self.rest.start().saturating_add(PIECE));
         self.rest = rest;
-        let (source, path) = (Arc::clone(&self.source), self.path.clone());
+        let path = self.path.clone();
         let buffers = self.reader.buffers.clone();
         let reading = self
             .reader

@@ -15,12 +15,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::config::{PosixConfig, Sync};
 use crate::durability::Durability;
 use crate::error::{is_missing, missing, on_path};
-use crate::lane::Lane;
+use crate::files::{FileSystem, LocalFiles};
+use crate::lane::{Answers, Lane};
 use crate::layout::is_temporary;
 use crate::leftovers;
 use crate::list;
 use crate::read::Reader;
-use crate::tree::{Tree, remove_temporaries};
+use crate::threads::Threads;
+use crate::tree::Tree;
 use crate::upload::{PosixUpload, Temporary, Uploader};
 
 /// Threads that write at once: the disk is reached by a few, and the CPU is for hashing.
@@ -55,15 +57,24 @@ impl PosixRepository {
     /// [`NotFound`](ErrorKind::NotFound) where it is not there, [`InvalidInput`](ErrorKind::InvalidInput) where it is
     /// no folder.
     pub fn open(config: &PosixConfig) -> Result<Self> {
+        Self::open_on(config, Arc::new(LocalFiles))
+    }
+
+    /// Opens the folder on a filesystem that is called in a way of its own.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(config: &PosixConfig, files: Arc<dyn FileSystem>) -> Result<Self> {
         let patience = std::time::Duration::from_secs(config.timeout_seconds.max(1));
-        let tree = Tree::open(&config.path)?;
+        let answers = Answers::default();
+        let tree = Tree::open(&config.path, files)?;
         Ok(Self {
             tree: tree.clone(),
             service: config.service.clone(),
-            writers: Lane::new(WRITERS, patience),
-            keepers: Lane::new(KEEPERS, patience),
+            writers: Lane::new(WRITERS, patience, &answers),
+            keepers: Lane::new(KEEPERS, patience, &answers),
             reader: Reader {
-                lane: Lane::new(READERS, patience),
+                lane: Lane::new(READERS, patience, &answers),
                 buffers: BufferPool::new(BUFFERS),
                 tree,
             },
@@ -130,7 +141,7 @@ fn note_subfolders(tree: &Tree, durability: &Durability, key: &ObjectKey, path: 
 const DIRECT_WRITE: usize = 256 << 10;
 
 /// Writes a new file. What could not be written whole is removed.
-fn write_new(file: File, path: &Path, data: &[u8]) -> Result<File> {
+fn write_new(tree: &Tree, file: File, path: &Path, data: &[u8]) -> Result<File> {
     let write = || {
         let direct = (data.len() >= DIRECT_WRITE)
             .then(|| Direct::writing(&file))
@@ -145,25 +156,41 @@ fn write_new(file: File, path: &Path, data: &[u8]) -> Result<File> {
         Ok(()) => Ok(file),
         Err(e) => {
             // The error that counts is the first one; what stays behind is found by its name.
-            let _left = std::fs::remove_file(path);
+            drop(file);
+            let _left = tree.files().remove_file(path);
             Err(on_path("write object", path, e))
         }
     }
 }
 
 /// Writes a file beside `path` and gives it that name, so that a reader sees the old or the new one.
-fn replace(tree: &Tree, key: &ObjectKey, path: &Path, data: &[u8], sync: bool) -> Result<File> {
-    let mut temporary = Temporary::create(tree, key, path)?;
+fn replace(
+    tree: &Tree,
+    key: &ObjectKey,
+    path: &Path,
+    data: &[u8],
+    sync: bool,
+    closers: &Threads,
+) -> Result<File> {
+    let mut temporary = Temporary::create(tree, key, path, closers)?;
     temporary.write(data)?;
     temporary.name(path, sync)
 }
 
 /// Copies a file by the kernel: a reflink where the filesystem can.
-fn copy_file(tree: &Tree, from: &Path, key: &ObjectKey, path: &Path, sync: bool) -> Result<File> {
-    let (mut source, length) = crate::read::open(from)?;
-    let mut temporary = Temporary::create(tree, key, path)?;
-    let copied = std::io::copy(&mut source, temporary.file())
-        .map_err(|e| on_path("copy object", path, e))?;
+fn copy_file(
+    tree: &Tree,
+    from: &Path,
+    key: &ObjectKey,
+    path: &Path,
+    sync: bool,
+    closers: &Threads,
+) -> Result<File> {
+    let (mut source, length) = crate::read::open(tree.files(), from)?;
+    let temporary = Temporary::create(tree, key, path, closers)?;
+    let mut target = temporary.file()?;
+    let copied =
+        std::io::copy(&mut source, &mut target).map_err(|e| on_path("copy object", path, e))?;
     if copied != length {
         return Err(Error::corrupt(
             "copy object",
@@ -177,7 +204,7 @@ fn copy_file(tree: &Tree, from: &Path, key: &ObjectKey, path: &Path, sync: bool)
 fn delete_one(tree: &Tree, durability: Option<&Durability>, key: &ObjectKey) -> Result<()> {
     let path = tree.file(key);
     tree.refuse_links("delete object", &path)?;
-    match std::fs::remove_file(&path) {
+    match tree.files().remove_file(&path) {
         Ok(()) => {
             if let Some(durability) = durability {
                 durability.replaced(key.container(), &path);
@@ -212,7 +239,7 @@ fn delete_all(tree: &Tree, durability: Option<&Durability>, keys: &[ObjectKey]) 
             .iter()
             .map(|&i| keys[i].name().rsplit('/').next().unwrap_or_default())
             .collect();
-        if let Err(e) = remove_temporaries(&folder, &names)
+        if let Err(e) = tree.remove_temporaries(&folder, &names)
             && let Some(result) = indices.first().and_then(|&i| results.get_mut(i))
             && result.is_ok()
         {
@@ -243,7 +270,7 @@ impl Repository for PosixRepository {
 
     /// The folders that hold a file themselves. Those without the right to be read are left out.
     async fn containers(&self) -> Result<BoxStream<ContainerName>> {
-        Ok(list::containers(self.keepers.clone(), self.tree.root()))
+        Ok(list::containers(self.keepers.clone(), &self.tree))
     }
 
     async fn ensure_container(&self, container: &ContainerName) -> Result<()> {
@@ -271,10 +298,11 @@ impl Repository for PosixRepository {
     async fn put(&self, key: &ObjectKey, data: Bytes, mode: PutMode) -> Result<()> {
         let operation = "write object";
         let sync = self.durability.is_some();
+        let closers = self.writers.threads().clone();
         self.store(operation, key, data.len(), move |tree, key, path| {
             match (tree.create(operation, key, path)?, mode) {
-                (Some(file), _) => write_new(file, path, &data),
-                (None, PutMode::Overwrite) => replace(tree, key, path, &data, sync),
+                (Some(file), _) => write_new(tree, file, path, &data),
+                (None, PutMode::Overwrite) => replace(tree, key, path, &data, sync, &closers),
                 (None, PutMode::CreateOnly) => {
                     Err(Error::new(ErrorKind::AlreadyExists, operation).on(path.display()))
                 }
@@ -292,10 +320,11 @@ impl Repository for PosixRepository {
         let container = key.container().clone();
         let path = target.clone();
         let durability = self.durability.clone();
+        let closers = self.writers.threads().clone();
         let temporary = self
             .writers
             .run(operation, target.clone(), 0, move || {
-                let temporary = Temporary::create(&tree, &key, &path)?;
+                let temporary = Temporary::create(&tree, &key, &path, &closers)?;
                 if let Some(durability) = durability {
                     note_subfolders(&tree, &durability, &key, &path);
                 }
@@ -339,15 +368,16 @@ impl Repository for PosixRepository {
         let tree = self.tree.clone();
         let measured = self.keepers.run("copy object", source.clone(), 0, move || {
             tree.refuse_links("copy object", &path)?;
-            match std::fs::symlink_metadata(&path) {
+            match tree.files().look(&path) {
                 Ok(metadata) => Ok(usize::try_from(metadata.len()).unwrap_or(usize::MAX)),
                 Err(e) if is_missing(&e) => Err(missing("copy object", from)),
                 Err(e) => Err(on_path("copy object", &path, e)),
             }
         });
         let length = measured.await?;
+        let closers = self.writers.threads().clone();
         self.store("copy object", to, length, move |tree, key, path| {
-            copy_file(tree, &source, key, path, sync)
+            copy_file(tree, &source, key, path, sync, &closers)
         })
         .await
     }
@@ -405,15 +435,13 @@ impl Repository for PosixRepository {
         if !is_temporary(name) {
             return Err(Error::invalid(operation, "it is none").on(path.display()));
         }
-        let work = self.keepers.run(
-            operation,
-            path.clone(),
-            0,
-            move || match std::fs::remove_file(&path) {
+        let tree = self.tree.clone();
+        let work = self.keepers.run(operation, path.clone(), 0, move || {
+            match tree.files().remove_file(&path) {
                 Err(e) if !is_missing(&e) => Err(on_path(operation, &path, e)),
                 _ => Ok(()),
-            },
-        );
+            }
+        });
         work.await
     }
 }

@@ -1,25 +1,26 @@
 //! Where containers and objects lie below the root, and the rules for making what is not there.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use backup_core::{ContainerName, Error, ObjectKey, Result};
-use rustix::fs::OFlags;
 
 use crate::error::{is_missing, on_path};
+use crate::files::FileSystem;
 use crate::layout::{FILE_MODE, FOLDER_MODE, is_temporary, is_temporary_of, temporary_name};
 
-/// The root folder.
+/// The root folder, and how the filesystem that it lies on is called.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     root: PathBuf,
+    files: Arc<dyn FileSystem>,
 }
 
 impl Tree {
     /// The tree below `root`, which must be a folder.
-    pub(crate) fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path, files: Arc<dyn FileSystem>) -> Result<Self> {
         let open = "open repository";
         let absolute = std::path::absolute(root).map_err(|e| on_path(open, root, e))?;
         let metadata = std::fs::metadata(&absolute).map_err(|e| {
@@ -28,7 +29,14 @@ impl Tree {
         if !metadata.is_dir() {
             return Err(Error::invalid(open, "it is not a folder").on(absolute.display()));
         }
-        Ok(Self { root: absolute })
+        Ok(Self {
+            root: absolute,
+            files,
+        })
+    }
+
+    pub(crate) fn files(&self) -> &dyn FileSystem {
+        &*self.files
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -72,7 +80,7 @@ impl Tree {
             .skip(1)
             .take_while(|f| *f != self.root && f.starts_with(&self.root));
         for folder in above {
-            refuse_link(operation, folder)?;
+            self.refuse_link(operation, folder)?;
         }
         Ok(())
     }
@@ -87,14 +95,14 @@ impl Tree {
         if folder == self.root {
             return Ok(());
         }
-        refuse_link(operation, folder)
+        self.refuse_link(operation, folder)
     }
 
     /// Makes the folder of a container where it is missing, and answers all folders from it up to the root.
     pub(crate) fn make_folder(&self, container: &ContainerName) -> Result<Vec<PathBuf>> {
         let folder = self.folder(container);
         self.refuse_linked_folder("make folder", &folder)?;
-        make_below(&self.root, &folder)?;
+        self.make_below(&self.root, &folder)?;
         Ok(self.folders_up(&folder))
     }
 
@@ -111,7 +119,7 @@ impl Tree {
     fn make_subfolders(&self, key: &ObjectKey, path: &Path) -> Result<()> {
         let top = self.folder(key.container());
         match path.parent() {
-            Some(parent) if top.is_dir() => make_below(&top, parent),
+            Some(parent) if self.files.is_folder(&top) => self.make_below(&top, parent),
             _ => Err(crate::error::missing("find container", top.display())),
         }
     }
@@ -125,7 +133,7 @@ impl Tree {
             .take_while(|f| *f != top && f.starts_with(&top));
         for folder in own {
             // One that is not empty stays, and those above it then are not empty either.
-            if std::fs::remove_dir(folder).is_err() {
+            if self.files.remove_folder(folder).is_err() {
                 break;
             }
         }
@@ -139,14 +147,8 @@ impl Tree {
         path: &Path,
     ) -> Result<Option<File>> {
         self.refuse_links(operation, path)?;
-        let open = || {
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(FILE_MODE)
-                .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-                .open(path)
-        };
+        // The mode is fixed, since Cinder's own processes need its bits.
+        let open = || self.files.create(path, FILE_MODE);
         let mut opened = open();
         // More than once, since a delete may remove the folder again while it is empty.
         for _ in 0..5 {
@@ -156,15 +158,11 @@ impl Tree {
             self.make_subfolders(key, path)?;
             opened = open();
         }
-        let file = match opened {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
-            Err(e) => return Err(on_path(operation, path, e)),
-        };
-        // The umask took bits from the mode, and Cinder's own processes need them.
-        file.set_permissions(Permissions::from_mode(FILE_MODE))
-            .map_err(|e| on_path(operation, path, e))?;
-        Ok(Some(file))
+        match opened {
+            Ok(file) => Ok(Some(file)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(e) => Err(on_path(operation, path, e)),
+        }
     }
 
     /// Makes a temporary file beside `path`.
@@ -183,62 +181,65 @@ impl Tree {
             }
         }
     }
-}
 
-/// Makes the folders between `top`, which must exist, and `folder`: those above it by the umask, itself with a fixed
-/// mode. Folders that exist are not touched.
-fn make_below(top: &Path, folder: &Path) -> Result<()> {
-    let make = "make folder";
-    let missing: Vec<&Path> = folder
-        .ancestors()
-        .take_while(|f| *f != top && f.starts_with(top) && !f.is_dir())
-        .collect();
-    for path in missing.into_iter().rev() {
-        let own = path == folder;
-        let made = match DirBuilder::new().create(path) {
-            Ok(()) if own => std::fs::set_permissions(path, Permissions::from_mode(FOLDER_MODE)),
-            // Another process was faster.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-            other => other,
-        };
-        made.map_err(|e| on_path(make, path, e))?;
+    /// Makes the folders between `top`, which must exist, and `folder`: those above it by the umask, itself with a fixed
+    /// mode. Folders that exist are not touched.
+    fn make_below(&self, top: &Path, folder: &Path) -> Result<()> {
+        let make = "make folder";
+        let missing: Vec<&Path> = folder
+            .ancestors()
+            .take_while(|f| *f != top && f.starts_with(top) && !self.files.is_folder(f))
+            .collect();
+        for path in missing.into_iter().rev() {
+            let mode = (path == folder).then_some(FOLDER_MODE);
+            let made = match self.files.make_folder(path, mode) {
+                // Another process was faster.
+                Err(e)
+                    if e.kind() == io::ErrorKind::AlreadyExists && self.files.is_folder(path) =>
+                {
+                    Ok(())
+                }
+                other => other,
+            };
+            made.map_err(|e| on_path(make, path, e))?;
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Removes temporary files that were to become one of `names` in `folder`: what a killed process left behind.
-pub(crate) fn remove_temporaries(folder: &Path, names: &[&str]) -> io::Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if is_missing(&e) => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| is_temporary(name)) else {
-            continue;
+    /// Removes temporary files that were to become one of `names` in `folder`: what a killed process left behind.
+    pub(crate) fn remove_temporaries(&self, folder: &Path, names: &[&str]) -> io::Result<()> {
+        let entries = match self.files.entries(folder) {
+            Ok(entries) => entries,
+            Err(e) if is_missing(&e) => return Ok(()),
+            Err(e) => return Err(e),
         };
-        if names.iter().any(|of| is_temporary_of(name, of)) {
-            match std::fs::remove_file(entry.path()) {
-                Err(e) if !is_missing(&e) => return Err(e),
-                _ => {}
+        for entry in entries {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| is_temporary(name)) else {
+                continue;
+            };
+            if names.iter().any(|of| is_temporary_of(name, of)) {
+                match self.files.remove_file(&entry.path()) {
+                    Err(e) if !is_missing(&e) => return Err(e),
+                    _ => {}
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Refuses a folder that is a link; one that is not there is fine.
-fn refuse_link(operation: &'static str, folder: &Path) -> Result<()> {
-    match std::fs::symlink_metadata(folder) {
-        Ok(metadata) if metadata.is_symlink() => Err(Error::corrupt(
-            operation,
-            folder.display(),
-            "a link stands where a folder of the repository should be, and links are not followed",
-        )
-        .hint("remove the link; to keep a part of a repository elsewhere, mount it there")),
-        Err(e) if !is_missing(&e) => Err(on_path(operation, folder, e)),
-        _ => Ok(()),
+    /// Refuses a folder that is a link; one that is not there is fine.
+    fn refuse_link(&self, operation: &'static str, folder: &Path) -> Result<()> {
+        match self.files.look(folder) {
+            Ok(metadata) if metadata.is_symlink() => Err(Error::corrupt(
+                operation,
+                folder.display(),
+                "a link stands where a folder of the repository should be, and links are not followed",
+            )
+            .hint("remove the link; to keep a part of a repository elsewhere, mount it there")),
+            Err(e) if !is_missing(&e) => Err(on_path(operation, folder, e)),
+            _ => Ok(()),
+        }
     }
 }

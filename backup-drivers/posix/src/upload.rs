@@ -13,6 +13,7 @@ use rustix::fs::Advice;
 use crate::durability::Durability;
 use crate::error::{is_missing, on_path};
 use crate::lane::Lane;
+use crate::threads::Threads;
 use crate::tree::Tree;
 
 const UPLOAD: &str = "write object";
@@ -24,27 +25,39 @@ const HAND_OVER: u64 = 8 << 20;
 /// A file under a temporary name, removed where it is dropped.
 #[derive(Debug)]
 pub(crate) struct Temporary {
-    file: File,
+    /// Until it is dropped.
+    file: Option<File>,
     path: PathBuf,
     named: bool,
+    tree: Tree,
+    closers: Threads,
 }
 
 impl Temporary {
-    pub(crate) fn create(tree: &Tree, key: &ObjectKey, target: &Path) -> Result<Self> {
+    pub(crate) fn create(
+        tree: &Tree,
+        key: &ObjectKey,
+        target: &Path,
+        closers: &Threads,
+    ) -> Result<Self> {
         let (file, path) = tree.create_temporary(UPLOAD, key, target)?;
         Ok(Self {
-            file,
+            file: Some(file),
             path,
             named: false,
+            tree: tree.clone(),
+            closers: closers.clone(),
         })
     }
 
-    pub(crate) fn file(&mut self) -> &mut File {
-        &mut self.file
+    pub(crate) fn file(&self) -> Result<&File> {
+        self.file
+            .as_ref()
+            .ok_or_else(|| Error::internal(UPLOAD, "the file is closed"))
     }
 
     pub(crate) fn write(&mut self, data: &[u8]) -> Result<()> {
-        self.file
+        self.file()?
             .write_all(data)
             .map_err(|e| on_path(UPLOAD, &self.path, e))
     }
@@ -52,12 +65,13 @@ impl Temporary {
     /// Gives it its name, replacing what has it; with `sync` only once it is durable, so that a power cut leaves the
     /// one or the other.
     pub(crate) fn name(mut self, target: &Path, sync: bool) -> Result<File> {
+        let file = self.file()?;
         if sync {
-            self.file
-                .sync_all()
+            file.sync_all()
                 .map_err(|e| on_path("make durable", &self.path, e))?;
         }
-        std::fs::rename(&self.path, target).map_err(|e| {
+        let renamed = self.tree.files().rename(file, &self.path, target);
+        renamed.map_err(|e| {
             if is_missing(&e) {
                 Error::new(ErrorKind::NotFound, UPLOAD)
                     .on(target.display())
@@ -68,22 +82,27 @@ impl Temporary {
         })?;
         self.named = true;
         self.file
-            .try_clone()
-            .map_err(|e| on_path(UPLOAD, target, e))
+            .take()
+            .ok_or_else(|| Error::internal(UPLOAD, "the file is closed"))
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if self.named {
-            return;
-        }
-        match std::fs::remove_file(&self.path) {
-            Err(e) if !is_missing(&e) => {
-                tracing::warn!(file = %self.path.display(), error = %e, "temporary file stays behind");
+        let (file, path) = (self.file.take(), std::mem::take(&mut self.path));
+        let (tree, named) = (self.tree.clone(), self.named);
+        self.closers.run_aside(move || {
+            drop(file);
+            if named {
+                return;
             }
-            _ => {}
-        }
+            match tree.files().remove_file(&path) {
+                Err(e) if !is_missing(&e) => {
+                    tracing::warn!(file = %path.display(), error = %e, "temporary file stays behind");
+                }
+                _ => {}
+            }
+        });
     }
 }
 
@@ -145,7 +164,7 @@ impl State {
         if start_write_back && self.size - self.handed_over >= HAND_OVER {
             // To say that its pages are not needed starts their way to the disk and waits for nothing; they leave the
             // cache only if they are there already. A hint: what counts is the fsync.
-            let file = &self.temporary.file;
+            let file = self.temporary.file()?;
             let _refused = rustix::fs::fadvise(file, self.handed_over, None, Advice::DontNeed);
             self.handed_over = self.size;
         }
