@@ -325,7 +325,8 @@ fn take_limits(table: &mut toml::Table) -> BTreeMap<String, LimitSettings> {
         let own = section.remove("max_bandwidth");
         let own = own.as_ref().and_then(toml::Value::as_integer);
         let requests = section.get("requests").and_then(toml::Value::as_integer);
-        if section.get("type").and_then(toml::Value::as_str) == Some("posix") {
+        let kind = section.get("type").and_then(toml::Value::as_str);
+        if matches!(kind, Some("posix" | "nfs")) {
             section.remove("requests");
         }
         limits.insert(

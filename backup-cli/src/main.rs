@@ -46,6 +46,7 @@ fn start_log(verbose: u8) {
             ("backup_core", ours),
             ("backup_drivers", ours),
             ("backup_posix", ours),
+            ("backup_nfs", ours),
             ("backup_file", ours),
             ("backup_catalog_sql", ours),
         ])

@@ -19,6 +19,10 @@ pub enum RepositoryConfig {
     #[cfg(not(feature = "posix"))]
     Posix,
     /// A directory of an NFS server.
+    #[cfg(feature = "nfs")]
+    Nfs(Box<backup_nfs::NfsConfig>),
+    /// A directory of an NFS server.
+    #[cfg(not(feature = "nfs"))]
     Nfs,
     /// Buckets of an S3 service.
     #[cfg(feature = "s3")]
@@ -57,6 +61,8 @@ impl RepositoryConfig {
         match self {
             #[cfg(feature = "posix")]
             Self::Posix(config) => Some(config.path.display().to_string()),
+            #[cfg(feature = "nfs")]
+            Self::Nfs(config) => Some(config.place()),
             #[cfg(feature = "s3")]
             Self::S3(config) => {
                 let server = config.endpoint_url.as_deref().unwrap_or("Amazon S3");
@@ -83,6 +89,9 @@ impl RepositoryConfig {
             Self::Posix(_) => "posix",
             #[cfg(not(feature = "posix"))]
             Self::Posix => "posix",
+            #[cfg(feature = "nfs")]
+            Self::Nfs(_) => "nfs",
+            #[cfg(not(feature = "nfs"))]
             Self::Nfs => "nfs",
             #[cfg(feature = "s3")]
             Self::S3(_) => "s3",

@@ -5,6 +5,7 @@
 //! | feature | crate | is |
 //! | --- | --- | --- |
 //! | `posix` | `backup-posix` | a repository in a directory, as Cinder's posix driver lays it out |
+//! | `nfs` | `backup-nfs` | a repository on an NFS export, as Cinder's nfs driver lays it out |
 //! | `s3` | `backup-s3` | a repository in S3 buckets, as Cinder's s3 driver lays it out |
 //! | `swift` | `backup-swift` | a repository in Swift's containers, as Cinder's swift driver lays it out |
 //! | `file` | `backup-file` | image files and block devices as volumes |
@@ -43,6 +44,8 @@ use backup_core::{Catalog, Error, ErrorKind, ImageRepository, Repository, Result
 pub use backup_catalog_sql as catalog_sql;
 #[cfg(feature = "file")]
 pub use backup_file as file;
+#[cfg(feature = "nfs")]
+pub use backup_nfs as nfs;
 #[cfg(feature = "posix")]
 pub use backup_posix as posix;
 #[cfg(feature = "s3")]
@@ -56,7 +59,7 @@ pub use config::{RepositoryConfig, VolumesConfig};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Store {
-    /// Flat objects: a directory, Swift, S3.
+    /// Flat objects: a directory, an NFS export, Swift, S3.
     Objects(Arc<dyn Repository>),
     /// Images with snapshots: Ceph RBD.
     Images(Arc<dyn ImageRepository>),
@@ -72,6 +75,8 @@ pub fn open(config: &RepositoryConfig) -> Result<Store> {
         RepositoryConfig::Posix(config) => Ok(Store::Objects(Arc::new(
             backup_posix::PosixRepository::open(config)?,
         ))),
+        #[cfg(feature = "nfs")]
+        RepositoryConfig::Nfs(config) => Ok(Store::Objects(backup_nfs::open(config)?)),
         #[cfg(feature = "s3")]
         RepositoryConfig::S3(config) => Ok(Store::Objects(Arc::new(backup_s3::S3Repository::new(
             config,
@@ -136,6 +141,9 @@ pub fn in_this_build() -> Vec<&'static str> {
     let mut types = Vec::new();
     if cfg!(feature = "posix") {
         types.push("posix");
+    }
+    if cfg!(feature = "nfs") {
+        types.push("nfs");
     }
     if cfg!(feature = "s3") {
         types.push("s3");

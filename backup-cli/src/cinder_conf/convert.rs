@@ -6,7 +6,6 @@ use std::fmt::Write as _;
 use backup_core::{Algorithm, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use md5::{Digest, Md5};
 
 use super::syntax::{Options, truth};
 use super::table::{CinderOption, OPTIONS, Way};
@@ -200,64 +199,52 @@ impl Converted {
                 let interface = interface.trim_end_matches("URL").to_ascii_lowercase();
                 self.repository.insert("interface", interface.into());
             }
+            // oslo.config joins lines that go on.
+            "backup_mount_options" => {
+                let with = value.replace('\n', "");
+                self.repository.insert("mount_options", with.into());
+            }
             // Done with the folder, with Swift's account, and before all else.
             _ => {}
         }
         Ok(())
     }
 
-    /// The folder of the posix and nfs drivers.
+    /// The folder of the posix driver, and where the nfs driver mounts its share.
     fn folder(&mut self, options: &Options, kind: &str) {
-        let read = |name: &str, default: &str| match options.get(name) {
+        let (setting, option, default) = if kind == "posix" {
+            ("path", "backup_posix_path", "$state_path/backup")
+        } else {
+            // Cinder's default, which is not ours: so both share a mount.
+            (
+                "mount_point_base",
+                "backup_mount_point_base",
+                "$state_path/backup_mount",
+            )
+        };
+        if kind == "nfs" && !self.repository.contains_key("share") {
+            self.repository.clear();
+            self.left
+                .push("backup_share is not set: there is no repository".into());
+            return;
+        }
+        let path = match options.get(option) {
             Ok(Some(value)) => Ok(value),
             Ok(None) => options.expand(default),
             Err(e) => Err(e),
         };
-        let path = if kind == "posix" {
-            read("backup_posix_path", "$state_path/backup")
-        } else {
-            read("backup_mount_point_base", "$state_path/backup_mount")
-        };
-        let share = match options.get("backup_share") {
-            Ok(Some(share)) if kind == "nfs" => Some(share),
-            Ok(None) if kind == "nfs" => {
-                self.left
-                    .push("backup_share is not set: there is no repository".into());
-                return;
+        match path {
+            Ok(path) => {
+                self.repository.insert("type", kind.into());
+                self.repository.insert(setting, path.into());
             }
-            _ => None,
-        };
-        let path = match path {
-            Ok(path) => path,
             Err(name) => {
+                self.repository.clear();
                 self.left.push(format!(
                     "the folder of backups refers to ${name}, which is not set: there is no repository"
                 ));
-                return;
             }
-        };
-        self.repository.insert("type", "posix".into());
-        let path = match share {
-            None => path,
-            Some(share) => {
-                // os-brick names the folder of a mount so.
-                let hash = hex::encode(Md5::digest(share.as_bytes()));
-                let folder = format!("{}/{hash}", path.trim_end_matches('/'));
-                self.repository.insert(
-                    "service",
-                    "cinder.backup.drivers.nfs.NFSBackupDriver".into(),
-                );
-                let with = match options.get("backup_mount_options") {
-                    Ok(Some(with)) => format!(" -o {}", with.replace('\n', "")),
-                    _ => String::new(),
-                };
-                self.notes.push(format!(
-                    "mount the share yourself: mount -t nfs{with} {share} {folder}"
-                ));
-                folder
-            }
-        };
-        self.repository.insert("path", path.into());
+        }
     }
 
     /// Whose account of Swift's it is.

@@ -187,23 +187,22 @@ fn cinders_default_is_the_users_own_account_in_swift() {
 }
 
 #[test]
-fn an_nfs_backend_is_the_folder_where_cinder_mounts_its_share() {
+fn an_nfs_backend_is_the_same_share_at_the_mount_point_of_cinders() {
     let home = Home::new();
     let conf = "[DEFAULT]\nbackup_driver = cinder.backup.drivers.nfs.NFSBackupDriver\n\
-                backup_share = 192.168.1.1:/var/export/cinder-backup\nbackup_mount_options = vers=4.1,\n  noatime\n";
-    let (ran, _) = converted(&home, conf);
-    // echo -n 192.168.1.1:/var/export/cinder-backup | md5sum
-    let folder = "/var/lib/cinder/backup_mount/b60472d03c47b3f94e78479b32f75fa6";
-    assert_eq!(repository(&home)["place"], folder);
-    assert!(
-        ran.err.contains("mount -t nfs -o vers=4.1,noatime 192"),
-        "{ran:?}"
-    );
-    assert!(
-        ran.err
-            .contains(&format!("192.168.1.1:/var/export/cinder-backup {folder}")),
-        "{ran:?}"
-    );
+                backup_share = 192.168.1.1:/var/export/cinder-backup\nbackup_mount_options = vers=4.1,\n  noatime\nbackup_mount_attempts = 5\n";
+    let (ran, text) = converted(&home, conf);
+    let made = repository(&home);
+    assert_eq!(made["type"], "nfs");
+    assert_eq!(made["place"], "192.168.1.1:/var/export/cinder-backup");
+    for line in [
+        "mount_point_base = \"/var/lib/cinder/backup_mount\"",
+        "mount_options = \"vers=4.1,noatime\"",
+        "mount_attempts = 5",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!ran.err.contains("not carried over"), "{ran:?}");
 }
 
 #[test]

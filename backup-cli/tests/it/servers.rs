@@ -24,6 +24,8 @@ pub(crate) struct Server {
     /// The setting that takes the secret, and the secret.
     secrets: Vec<(&'static str, String)>,
     pub(crate) container: String,
+    /// NFS: the folder of the server's disk that is the repository's root.
+    pub(crate) disk: Option<PathBuf>,
 }
 
 /// All that run, each with a fresh container.
@@ -34,6 +36,15 @@ pub(crate) fn all() -> Vec<Server> {
         eprintln!("skipped: no server is named; scripts/servers/*/with-servers start some");
     }
     running
+}
+
+/// All that run, and shares of NFS.
+pub(crate) fn with_shares() -> Vec<Server> {
+    let shares = [nfs_kernel("4.2"), nfs_kernel("3")];
+    all()
+        .into_iter()
+        .chain(shares.into_iter().flatten())
+        .collect()
 }
 
 fn named(variable: &str) -> Option<String> {
@@ -71,6 +82,7 @@ fn s3(name: &'static str, url: String, key: String, secret: String) -> Server {
         ],
         secrets: vec![("secret_key", secret)],
         container: bucket,
+        disk: None,
     }
 }
 
@@ -106,7 +118,36 @@ fn swift(
         settings,
         secrets: vec![("password", password.into())],
         container,
+        disk: None,
     }
+}
+
+/// The kernel's NFS server, mounted by the kernel: only in a guest that may be hurt (scripts/nfs-kernel). Each has a
+/// folder of its own on the one export.
+pub(crate) fn nfs_kernel(version: &'static str) -> Option<Server> {
+    let share = named("ASHLAR_TEST_NFS_KERNEL")?;
+    let (_, export) = share.split_once(':').unwrap();
+    let folder = fresh();
+    let disk = PathBuf::from(export).join(&folder);
+    fs::create_dir(&disk).unwrap();
+    // Each version is another mount.
+    let base = format!("/run/mounts-of-{version}");
+    Some(Server {
+        name: if version == "3" { "NFS 3" } else { "NFS 4.2" },
+        settings: vec![
+            ("type", "nfs".into()),
+            ("share", share.clone()),
+            ("folder", folder.clone()),
+            ("mount_point_base", base),
+            (
+                "mount_options",
+                format!("vers={version},softerr,timeo=100,retrans=5,nolock"),
+            ),
+        ],
+        secrets: Vec::new(),
+        container: folder,
+        disk: Some(disk),
+    })
 }
 
 /// A container name that no other test has.
@@ -142,7 +183,11 @@ impl Server {
 
     /// The folder of what Cinder's driver for it wrote.
     pub(crate) fn fixture(&self) -> &'static str {
-        if self.is_s3() { "s3" } else { "swift" }
+        match self.setting("type") {
+            "s3" => "s3",
+            "nfs" => "nfs",
+            _ => "swift",
+        }
     }
 
     pub(crate) fn is_s3(&self) -> bool {
@@ -178,9 +223,12 @@ impl Server {
     /// Writes a home's configuration whose backups go to this server in chunks of 1 MiB; secrets lie in files.
     pub(crate) fn configure(&self, home: &Home) {
         fs::create_dir_all(home.path()).unwrap();
-        let mut text = String::from(
-            "[backup]\nrepository = \"remote\"\nchunk_size = \"1MiB\"\n\n[repository.remote]\n",
-        );
+        let mut text = String::from("[backup]\nrepository = \"remote\"\nchunk_size = \"1MiB\"\n");
+        if self.disk.is_some() {
+            // No setting of the repository's: by default each backup has one of its own.
+            writeln!(text, "container = {:?}", self.container).unwrap();
+        }
+        text.push_str("\n[repository.remote]\n");
         text.push_str(&self.table());
         for (name, secret) in &self.secrets {
             let file: PathBuf = home.path().join(format!("{name}.secret"));

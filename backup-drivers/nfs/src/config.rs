@@ -30,8 +30,8 @@ pub struct NfsConfig {
     /// `backup_share`: the mount point's name is made of this very text.
     pub share: String,
     /// A folder of the export that is the repository's root. It must be there. Without it: the export's root, as with
-    /// Cinder.
-    #[serde(default)]
+    /// Cinder. In a configuration it is called `folder`.
+    #[serde(default, rename = "folder")]
     pub path: Option<PathBuf>,
     /// Who speaks NFS with the server.
     #[serde(default)]
@@ -50,7 +50,8 @@ pub struct NfsConfig {
     #[serde(default = "service")]
     pub service: String,
     /// How long a call may go without the server's answer, in seconds, beyond one second for each MiB that it moves. It
-    /// then ends with [`Timeout`](backup_core::ErrorKind::Timeout).
+    /// then ends with [`Timeout`](backup_core::ErrorKind::Timeout). Longer than a mount of the default options tries,
+    /// so that a server that starts anew is waited for, and a mount that waits for ever is not.
     #[serde(default = "timeout_seconds")]
     pub timeout_seconds: u64,
 }
@@ -68,7 +69,7 @@ fn service() -> String {
 }
 
 fn timeout_seconds() -> u64 {
-    120
+    300
 }
 
 impl NfsConfig {
@@ -83,6 +84,14 @@ impl NfsConfig {
             mount_attempts: mount_attempts(),
             service: service(),
             timeout_seconds: timeout_seconds(),
+        }
+    }
+
+    /// What it is, for messages: the share, and the folder in it.
+    pub fn place(&self) -> String {
+        match &self.path {
+            Some(path) => format!("{}/{}", self.share.trim_end_matches('/'), path.display()),
+            None => self.share.clone(),
         }
     }
 

@@ -74,21 +74,27 @@ impl KernelRepository {
     /// Mounts it on a thread of its own: what hangs is left behind.
     async fn mount(&self) -> Result<Mounted> {
         let (mounting, config) = (self.mounting.clone(), self.config.clone());
-        let share = self.share.clone();
         let patience = Duration::from_secs(self.config.timeout_seconds.max(1));
         let (tell, told) = oneshot::channel();
         std::thread::Builder::new()
             .name("ashlar-mount".into())
             .spawn(move || {
-                let _nobody_waits = tell.send(Mounted::open(&mounting, &share, &config, patience));
+                let _nobody_waits = tell.send(Mounted::open(&mounting, &config, patience));
             })
             .map_err(|e| Error::new(ErrorKind::Unavailable, "mount").caused_by(e))?;
         match tokio::time::timeout(patience + LOOK, told).await {
             Ok(Ok(mounted)) => mounted,
             Ok(Err(_)) => Err(Error::internal("mount", "its thread panicked")),
             Err(_) => Err(Error::new(ErrorKind::Timeout, "open the mounted share")
-                .on(format!("{} at {}", self.share, self.mounting.point().display()))
-                .because(format!("no answer within {} s", (patience + LOOK).as_secs()))
+                .on(format!(
+                    "{} at {}",
+                    self.share,
+                    self.mounting.point().display()
+                ))
+                .because(format!(
+                    "no answer within {} s",
+                    (patience + LOOK).as_secs()
+                ))
                 .hint("see whether that server still answers")
                 .retryable(false)),
         }
@@ -105,30 +111,22 @@ fn check_inner(path: &Path) -> Result<()> {
         return Ok(());
     }
     Err(
-        Error::invalid("open repository", "`path` must be a folder below the export")
+        Error::invalid("open repository", "`folder` must be one below the export")
             .on(path.display())
-            .hint("write it without a slash in front and without dots: path = \"backups\""),
+            .hint("write it without a slash in front and without dots: folder = \"backups\""),
     )
 }
 
 impl Mounted {
     /// Mounts the share where it is not mounted, and opens its folder. Blocks.
-    fn open(
-        mounting: &Mounting,
-        share: &Share,
-        config: &NfsConfig,
-        patience: Duration,
-    ) -> Result<Self> {
+    fn open(mounting: &Mounting, config: &NfsConfig, patience: Duration) -> Result<Self> {
         mounting.ensure(patience)?;
         let point = mounting.point();
-        let (root, place) = match &config.path {
-            Some(path) => (
-                point.join(path),
-                format!("{}/{}", share.as_str().trim_end_matches('/'), path.display()),
-            ),
-            None => (point.to_path_buf(), share.to_string()),
+        let root = match &config.path {
+            Some(path) => point.join(path),
+            None => point.to_path_buf(),
         };
-        let named = Named::new(&root, &place);
+        let named = Named::new(&root, &config.place());
         let open = || {
             let failed = |e| Error::io("open repository", root.display(), e);
             let held = File::open(&root).map_err(failed)?;
@@ -171,7 +169,9 @@ impl Repository for KernelRepository {
     async fn containers(&self) -> Result<BoxStream<ContainerName>> {
         let m = self.mounted().await?;
         let listed = m.folder.containers().await;
-        listed.map(|l| m.named.stream(l)).map_err(|e| m.named.error(e))
+        listed
+            .map(|l| m.named.stream(l))
+            .map_err(|e| m.named.error(e))
     }
 
     async fn ensure_container(&self, container: &ContainerName) -> Result<()> {
@@ -189,7 +189,9 @@ impl Repository for KernelRepository {
     async fn begin(&self, key: &ObjectKey, size_hint: Option<u64>) -> Result<Box<dyn Upload>> {
         let m = self.mounted().await?;
         let begun = m.folder.begin(key, size_hint).await;
-        begun.map(|u| m.named.upload(u)).map_err(|e| m.named.error(e))
+        begun
+            .map(|u| m.named.upload(u))
+            .map_err(|e| m.named.error(e))
     }
 
     async fn get(&self, key: &ObjectKey, range: Option<ByteRange>) -> Result<Download> {
@@ -210,7 +212,9 @@ impl Repository for KernelRepository {
     ) -> Result<BoxStream<Listed>> {
         let m = self.mounted().await?;
         let listed = m.folder.list(container, prefix, delimiter).await;
-        listed.map(|l| m.named.stream(l)).map_err(|e| m.named.error(e))
+        listed
+            .map(|l| m.named.stream(l))
+            .map_err(|e| m.named.error(e))
     }
 
     async fn copy(&self, from: &ObjectKey, to: &ObjectKey) -> Result<()> {
@@ -248,7 +252,9 @@ impl Repository for KernelRepository {
     async fn leftovers(&self, container: Option<&ContainerName>) -> Result<BoxStream<Leftover>> {
         let m = self.mounted().await?;
         let found = m.folder.leftovers(container).await;
-        found.map(|l| m.named.stream(l)).map_err(|e| m.named.error(e))
+        found
+            .map(|l| m.named.stream(l))
+            .map_err(|e| m.named.error(e))
     }
 
     async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {

@@ -6,10 +6,12 @@ use super::{Key, Kind};
 pub(super) const TYPES: &[&str] = &["posix", "nfs", "s3", "swift", "ceph"];
 
 const POSIX: &[&str] = &["posix"];
+const NFS: &[&str] = &["nfs"];
+const FILES: &[&str] = &["posix", "nfs"];
 const S3: &[&str] = &["s3"];
 const SWIFT: &[&str] = &["swift"];
 const REMOTE: &[&str] = &["s3", "swift"];
-const WITH_REQUESTS: &[&str] = &["posix", "s3", "swift"];
+const WITH_REQUESTS: &[&str] = &["posix", "nfs", "s3", "swift"];
 
 /// All settings of this build. docs/operator.md has the same list with words; a test compares them.
 pub(crate) const KEYS: &[Key] = &[
@@ -32,8 +34,14 @@ pub(crate) const KEYS: &[Key] = &[
         "repository.*.sync",
         Kind::Word(&["barrier", "never"]),
     ),
-    of(POSIX, "repository.*.service", Kind::Text),
-    of(POSIX, "repository.*.timeout_seconds", integer(1, 86_400)),
+    of(FILES, "repository.*.service", Kind::Text),
+    of(FILES, "repository.*.timeout_seconds", integer(1, 86_400)),
+    of(NFS, "repository.*.share", Kind::Text),
+    of(NFS, "repository.*.folder", Kind::Text),
+    of(NFS, "repository.*.client", Kind::Word(&["kernel"])),
+    of(NFS, "repository.*.mount_options", Kind::Text),
+    of(NFS, "repository.*.mount_point_base", Kind::Path),
+    of(NFS, "repository.*.mount_attempts", integer(1, 1000)),
     of(S3, "repository.*.endpoint_url", Kind::Text),
     of(S3, "repository.*.bucket", Kind::Text),
     of(S3, "repository.*.region", Kind::Text),

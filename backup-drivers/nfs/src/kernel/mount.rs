@@ -21,8 +21,7 @@ use crate::share::Share;
 const MOUNT: &str = "mount";
 
 /// Options where none are set; docs/nfs.md says why each.
-pub(crate) const DEFAULT_OPTIONS: &str =
-    "softerr,timeo=300,retrans=7,retry=0,nosuid,nodev,noexec";
+pub(crate) const DEFAULT_OPTIONS: &str = "softerr,timeo=300,retrans=7,retry=0,nosuid,nodev,noexec";
 
 /// Between two looks at a program that runs, or at a lock that somebody has.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -164,7 +163,8 @@ impl Mounting {
             };
             let late = Instant::now() + wait >= deadline;
             if !error.is(ErrorKind::Unavailable) || attempt >= self.attempts || late {
-                return Err(error);
+                // It was tried again here; nobody else need to.
+                return Err(error.retryable(false));
             }
             tracing::debug!(%error, attempt, "mounting again");
             thread::sleep(wait);
@@ -211,13 +211,20 @@ impl Mounting {
     fn refused(&self, said: &str) -> Error {
         let text = said.split_whitespace().collect::<Vec<_>>().join(" ");
         let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
-        let (kind, hint) = if has(&["access denied", "Operation not permitted", "must be superuser"])
-        {
+        let (kind, hint) = if has(&[
+            "access denied",
+            "Operation not permitted",
+            "must be superuser",
+        ]) {
             (
                 ErrorKind::PermissionDenied,
                 "see the server's list of exports (/etc/exports), and whether this process may mount at all",
             )
-        } else if has(&["helper program", "need a /sbin/mount", "unknown filesystem type"]) {
+        } else if has(&[
+            "helper program",
+            "need a /sbin/mount",
+            "unknown filesystem type",
+        ]) {
             (
                 ErrorKind::Unsupported,
                 "install the NFS client: nfs-common (Debian, Ubuntu) or nfs-utils (Fedora, RHEL)",
@@ -225,7 +232,10 @@ impl Mounting {
         } else if has(&["incorrect mount option", "bad option", "Invalid argument"]) {
             (ErrorKind::InvalidInput, "see mount_options, and nfs(5)")
         } else if has(&["No such file or directory"]) {
-            (ErrorKind::NotFound, "see which exports the server has: showmount -e, or its /etc/exports")
+            (
+                ErrorKind::NotFound,
+                "see which exports the server has: showmount -e, or its /etc/exports",
+            )
         } else if has(&["Protocol not supported", "not supported"]) {
             (
                 ErrorKind::Unsupported,
@@ -353,7 +363,10 @@ mod tests {
                 "mount.nfs: an incorrect mount option was specified\n",
                 ErrorKind::InvalidInput,
             ),
-            ("mount.nfs: Protocol not supported\n", ErrorKind::Unsupported),
+            (
+                "mount.nfs: Protocol not supported\n",
+                ErrorKind::Unsupported,
+            ),
             ("", ErrorKind::Unavailable),
         ] {
             let error = mounting.refused(said);
@@ -382,7 +395,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for (said, attempts) in [("Connection refused", 2), ("access denied by server", 1)] {
             let log = folder.path().join("log");
-            let script = format!("echo \"$@\" >>{}; echo '{said}' >&2; exit 32", log.display());
+            let script = format!(
+                "echo \"$@\" >>{}; echo '{said}' >&2; exit 32",
+                log.display()
+            );
             let mut mounting = mounting("nas:/a", |c| c.with_mount_options("soft")).unwrap();
             mounting.attempts = 2;
             mounting.program = instead(folder.path(), &script);
@@ -399,7 +415,10 @@ mod tests {
     fn a_mount_that_hangs_is_killed_with_its_children_at_the_deadline() {
         let folder = tempfile::tempdir().unwrap();
         let note = folder.path().join("child");
-        let script = format!("sleep 600 & echo $! >{0}.part; mv {0}.part {0}; wait", note.display());
+        let script = format!(
+            "sleep 600 & echo $! >{0}.part; mv {0}.part {0}; wait",
+            note.display()
+        );
         let mut mounting = mounting("nas:/a", |c| c).unwrap();
         mounting.program = instead(folder.path(), &script);
         // As late as the child needs to be there.
@@ -433,6 +452,11 @@ mod tests {
         let mounting = mounting("nas:/a", |c| c.with_mount_point_base(folder.path())).unwrap();
         let error = mounting.ensure(Duration::from_mins(1)).unwrap_err();
         assert!(error.is(ErrorKind::PermissionDenied));
-        assert!(error.hint_text().unwrap().contains("mount -t nfs -o softerr"));
+        assert!(
+            error
+                .hint_text()
+                .unwrap()
+                .contains("mount -t nfs -o softerr")
+        );
     }
 }

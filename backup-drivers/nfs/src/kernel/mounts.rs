@@ -113,7 +113,10 @@ nonsense\n";
     #[test]
     fn a_mount_is_found_by_its_point_with_escapes_and_any_number_of_fields() {
         let mount = found("/mnt/with space\\and\ttab").unwrap();
-        assert_eq!((mount.kind.as_str(), mount.source.as_str()), ("nfs4", "nas:/a b"));
+        assert_eq!(
+            (mount.kind.as_str(), mount.source.as_str()),
+            ("nfs4", "nas:/a b")
+        );
         let mount = found("/mnt/a").unwrap();
         assert!(mount.is_nfs() && mount.is_of("[2001:DB8::1]:/export"));
         assert!(!found("/").unwrap().is_nfs());
