@@ -3,10 +3,15 @@
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions, ReadDir};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+use direct_io::Direct;
 use rustix::fs::OFlags;
+
+/// Objects of at least so many bytes are written past the page cache, where that can be. They are read again long
+/// after, if ever, and the disk begins at once.
+const DIRECT_WRITE: usize = 256 << 10;
 
 /// How files and folders below the root are looked up, made, named and removed. All calls block. The methods' own
 /// bodies are the plain calls of a local filesystem; a network's filesystem answers less reliably, and has others.
@@ -44,6 +49,18 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
         // The umask took bits from the mode.
         file.set_permissions(Permissions::from_mode(mode))?;
         Ok(file)
+    }
+
+    /// Writes `data` to a file that was just made and is empty.
+    fn fill(&self, file: &File, data: &[u8]) -> io::Result<()> {
+        let direct = (data.len() >= DIRECT_WRITE)
+            .then(|| Direct::writing(file))
+            .flatten();
+        let done = match direct {
+            Some(direct) => direct.write_head(0, data)?,
+            None => 0,
+        };
+        file.write_all_at(&data[done..], done as u64)
     }
 
     /// Makes a folder that must not be there: with just this mode, or by the umask.

@@ -1,5 +1,4 @@
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +8,6 @@ use backup_core::{
     Layout, Leftover, Limits, Listed, ObjectKey, PrefixStyle, PutMode, Repository, Result, Upload,
 };
 use bytes::Bytes;
-use direct_io::Direct;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::config::{PosixConfig, Sync};
@@ -136,23 +134,9 @@ fn note_subfolders(tree: &Tree, durability: &Durability, key: &ObjectKey, path: 
     }
 }
 
-/// Objects of at least so many bytes are written past the page cache, where that can be. They are read again long
-/// after, if ever, and the disk begins at once.
-const DIRECT_WRITE: usize = 256 << 10;
-
 /// Writes a new file. What could not be written whole is removed.
 fn write_new(tree: &Tree, file: File, path: &Path, data: &[u8]) -> Result<File> {
-    let write = || {
-        let direct = (data.len() >= DIRECT_WRITE)
-            .then(|| Direct::writing(&file))
-            .flatten();
-        let done = match direct {
-            Some(direct) => direct.write_head(0, data)?,
-            None => 0,
-        };
-        file.write_all_at(&data[done..], done as u64)
-    };
-    match write() {
+    match tree.files().fill(&file, data) {
         Ok(()) => Ok(file),
         Err(e) => {
             // The error that counts is the first one; what stays behind is found by its name.

@@ -13,10 +13,11 @@
 
 use std::fs::{File, Metadata, Permissions, ReadDir};
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 
 use backup_posix::FileSystem;
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 /// How often a stale name is looked up anew.
@@ -124,6 +125,17 @@ fn is_unknown(e: &io::Error) -> bool {
     )
 }
 
+/// Has a new file written past the client's cache, whatever its length. What lay in there and could not be sent, since
+/// the server is gone, would hold up the end of the process: the kernel waits for it when files are closed. Without it
+/// (there is a kernel's client that cannot) the cache serves.
+fn past_the_cache(file: &File) {
+    let set = rustix::fs::fcntl_getfl(file)
+        .and_then(|flags| rustix::fs::fcntl_setfl(file, flags | OFlags::DIRECT));
+    if let Err(e) = set {
+        tracing::debug!(error = %e, "written through the cache");
+    }
+}
+
 /// A server that maps all users to one, or a user who is no member of the group, changes no group: what is made is then
 /// as the server wants it.
 fn allowed_or_not(changed: io::Result<()>) -> io::Result<()> {
@@ -160,7 +172,13 @@ impl<F: FileSystem> FileSystem for NfsFiles<F> {
         if file.metadata()?.gid() != self.group {
             allowed_or_not(fchown(&file, None, Some(self.group)))?;
         }
+        past_the_cache(&file);
         Ok(file)
+    }
+
+    /// The file is past the cache already, and the kernel's client wants nothing aligned.
+    fn fill(&self, file: &File, data: &[u8]) -> io::Result<()> {
+        file.write_all_at(data, 0)
     }
 
     fn make_folder(&self, path: &Path, mode: Option<u32>) -> io::Result<()> {

@@ -157,7 +157,10 @@ async fn what_is_not_exported_is_told_with_the_servers_words() {
         let refused = repository.ensure_container(&ContainerName::new("c").unwrap());
         let refused = refused.await.unwrap_err();
         let text = refused.to_string();
-        assert!(text.contains(&share) && text.contains("mount.nfs"), "{text}");
+        assert!(
+            text.contains(&share) && text.contains("mount.nfs"),
+            "{text}"
+        );
         assert!(refused.hint_text().is_some(), "{text}");
         assert!(!refused.is_retryable(), "{text}");
     }
@@ -240,7 +243,11 @@ async fn fill(repository: &dyn Repository, length: usize, expected: ErrorKind) {
         result.unwrap();
     }
     let fits = key(&c, "fits");
-    let put = repository.put(&fits, data.slice(..length.min(100_000)), PutMode::CreateOnly);
+    let put = repository.put(
+        &fits,
+        data.slice(..length.min(100_000)),
+        PutMode::CreateOnly,
+    );
     put.await.unwrap();
     repository.barrier(&c).await.unwrap();
     repository.delete(&[fits]).await.remove(0).unwrap();
