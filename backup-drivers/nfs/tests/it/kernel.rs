@@ -8,7 +8,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use backup_core::testing::{ConformanceOptions, conformance};
@@ -154,8 +153,8 @@ async fn what_is_not_exported_is_told_with_the_servers_words() {
     let Some(share) = share("none") else { return };
     for version in VERSIONS {
         let repository = open(&config(&share, version)).unwrap();
-        let refused = repository.ensure_container(&ContainerName::new("c").unwrap());
-        let refused = refused.await.unwrap_err();
+        let c = ContainerName::new("c").unwrap();
+        let refused = repository.ensure_container(&c).await.unwrap_err();
         let text = refused.to_string();
         assert!(
             text.contains(&share) && text.contains("mount.nfs"),
@@ -210,7 +209,8 @@ async fn a_share_for_reading_only_is_read_and_told_as_a_missing_right() {
         let got = reader.get(&there, None).await.unwrap();
         let bytes: Vec<Bytes> = got.body.try_collect().await.unwrap();
         assert_eq!(bytes.concat(), b"1");
-        let put = reader.put(&key(&c, "new"), "1".into(), PutMode::CreateOnly);
+        let new = key(&c, "new");
+        let put = reader.put(&new, "1".into(), PutMode::CreateOnly);
         let refused = put.await.unwrap_err();
         assert!(refused.is(ErrorKind::PermissionDenied), "{refused}");
         assert!(refused.to_string().contains(&share), "{refused}");
