@@ -29,7 +29,7 @@ E2
   done
 }
 
-# disk NAME MIB [MKFS OPTION...]: a filesystem at /srv/NAME on a device of the mapper's, /dev/mapper/NAME.
+# disk NAME MIB [MKFS OPTION...]: a filesystem for /srv/NAME on a device of the mapper's, /dev/mapper/NAME.
 disk() {
   local name=$1 size=$2 device
   shift 2
@@ -37,7 +37,7 @@ disk() {
   device=$(losetup -f --show "/dev/shm/$name") || broken "no loop device"
   dmsetup create "$name" --table "0 $(blockdev --getsz "$device") linear $device 0" || broken "no device"
   mkfs.ext4 -q -E lazy_itable_init=0 "$@" "/dev/mapper/$name" || broken "no filesystem"
-  mkdir -p "/srv/$name"
+  mkdir -p "/exported/srv/$name"
 }
 # delay NAME MILLISECONDS: from now on each read and write of that disk takes so much longer.
 delay() {
@@ -64,15 +64,22 @@ prepare() {
   # The users that Debian's packages make.
   grep -q '^_rpc:' /etc/passwd || echo '_rpc:x:5001:65534::/run/rpcbind:/usr/sbin/nologin' >>/etc/passwd
   grep -q '^statd:' /etc/passwd || echo 'statd:x:5002:65534::/var/lib/nfs:/usr/sbin/nologin' >>/etc/passwd
+  # The guest's own root cannot be exported, and the root of what is exported must be: another one.
+  mkdir -p /exported
+  truncate -s 16M /dev/shm/root
+  mkfs.ext4 -q /dev/shm/root && mount -o loop /dev/shm/root /exported && mkdir /exported/srv || broken "no root"
+  printf '[exports]\nrootdir=/exported\n' >/etc/nfs.conf
   disk nfs 400
   disk small 24
   disk quota 64 -O quota
-  mount /dev/mapper/nfs /srv/nfs && mount /dev/mapper/small /srv/small &&
-    mount -o usrquota /dev/mapper/quota /srv/quota || broken "not mounted"
-  setquota -u 5000 0 4096 0 0 /srv/quota || broken "no quota"
-  chown 5000:5000 /srv/quota
-  mkdir -p /srv/ro /srv/none
-  mount --bind /srv/nfs /srv/ro
+  cd /exported/srv || broken "no folder"
+  mount /dev/mapper/nfs nfs && mount /dev/mapper/small small && mount -o usrquota /dev/mapper/quota quota ||
+    broken "not mounted"
+  setquota -u 5000 0 4096 0 0 /exported/srv/quota || broken "no quota"
+  chown 5000:5000 quota
+  mkdir -p ro none
+  mount --bind nfs ro
+  cd / && mount --rbind /exported/srv /srv
   exports >/etc/exports
   mkdir -p /run/rpcbind /run/sendsigs.omit.d /var/lib/nfs/sm /var/lib/nfs/v4recovery /var/lib/nfs/nfsdcld /run/rpc_pipefs
   touch /var/lib/nfs/{etab,rmtab,state}
@@ -167,8 +174,8 @@ server_restarts() { # VERSION
 
 server_goes() { # NAME MOUNT-OPTIONS SAYING
   local first second before
-  home "gone-$1" nfs "$2" 8 'max_bandwidth = "4MiB"'
-  volume 16
+  home "gone-$1" nfs "$2" 5 'max_bandwidth = "3MiB"'
+  volume 8
   first=$(back_up) || broken "no first backup: $(says)"
   before=$home/before
   cp "$image" "$before"
@@ -263,18 +270,20 @@ by_ipv6() {
 
 # The project's own tests on that server. tests NAME PROGRAM [FILTER]
 tests() {
-  local log=/run/tests.log p f
+  local log=/run/tests.log p=0 f=1
   ASHLAR_TEST_NFS_KERNEL=127.0.0.1:/srv/nfs timeout -k 5 "$HUNG" "$2" --test-threads 2 ${3:+"$3"} >"$log" 2>&1
-  read -r p f < <(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p' "$log"; echo 0 1)
+  read -r p f <<<"$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p' "$log")"
+  p=${p:-0} f=${f:-1}
   passed=$((passed + p)) failed=$((failed + f))
   if [ "$f" = 0 ] && [ "$p" != 0 ]; then echo "ok    $1: $p tests"; else echo "FAIL  $1"; cat "$log"; fi
 }
 
 cinder() {
-  local log=/run/cinder.log p f
+  local log=/run/cinder.log p=0 f=1
   mkdir -p /run/tmp
   ASHLAR=$ashlar TMPDIR=/run/tmp timeout -k 5 "$HUNG" python3 "$scripts/cinder/share.py" 127.0.0.1:/srv/nfs /run/mounts-cinder "vers=4.2,$soft" >"$log" 2>&1
-  read -r p f < <(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log"; echo 0 1)
+  read -r p f <<<"$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log")"
+  p=${p:-0} f=${f:-1}
   passed=$((passed + p)) failed=$((failed + f))
   grep -v '^[0-9]* passed' "$log"
 }
@@ -288,8 +297,9 @@ for part in $parts; do
     cinder) cinder ;;
     restarts) server_restarts 4.2; server_restarts 3 ;;
     gone)
-      server_goes soft "vers=4.2,softerr,timeo=20,retrans=1,nolock" 'timed out|no answer within'
-      server_goes hard "vers=3,hard,nolock" 'no answer within' ;;
+      server_goes soft "vers=4.2,softerr,timeo=20,retrans=1" 'timed out|no answer within'
+      server_goes hard "vers=4.2,hard" 'no answer within'
+      server_goes hard-3 "vers=3,hard,nolock" 'no answer within' ;;
     full) disk_is_full small 'No space left'; disk_is_full quota 'quota' ;;
     others) read_only; slow_disk; by_ipv6 ;;
     shell) bash "$SHARE/more" ;;

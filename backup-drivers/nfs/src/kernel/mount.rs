@@ -121,7 +121,7 @@ impl Mounting {
         let Some(mount) = mount else {
             return Ok(false);
         };
-        if mount.is_nfs() && mount.is_of(self.share.as_str()) {
+        if mount.is_nfs() && mount.may_be(self.share.as_str()) {
             return Ok(true);
         }
         Err(self

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use backup_core::testing::{ConformanceOptions, conformance};
 use backup_core::{ContainerName, ErrorKind, ObjectKey, PutMode, Repository};
@@ -72,8 +73,13 @@ async fn a_mounted_share_keeps_every_promise_of_a_repository() {
             .unwrap_or_else(|e| panic!("NFS {version}: {e}"));
         assert!(passed.len() > 30, "{passed:#?}");
         println!("NFS {version}: {} promises", passed.len());
-        let left = files(&Path::new("/srv/nfs").join(folder));
-        assert!(left.is_empty(), "files left behind: {left:?}");
+        // What was deleted while it was read goes with its last reader, whom nobody waits for.
+        let folder = Path::new("/srv/nfs").join(folder);
+        let end = Instant::now() + Duration::from_mins(2);
+        while !files(&folder).is_empty() {
+            assert!(Instant::now() < end, "left behind: {:?}", files(&folder));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 }
 
