@@ -178,17 +178,14 @@ fn what_cinders_driver_wrote_restores_from_each_server() {
         let case = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../backup-core/tests/data/cinder")
             .join(server.fixture());
-        let scan = match &server.disk {
+        let scan = if let Some(disk) = &server.disk {
             // There each backup has a container of its own.
-            Some(disk) => {
-                copy(&case.join("repo"), disk);
-                vec!["volume", "backup", "scan", "--import"]
-            }
-            None => {
-                let objects = case.join("objects/volumebackups");
-                upload(&server, &objects, &objects);
-                scan_of(&server, &["--import"])
-            }
+            copy(&case.join("repo"), disk);
+            vec!["volume", "backup", "scan", "--import"]
+        } else {
+            let objects = case.join("objects/volumebackups");
+            upload(&server, &objects, &objects);
+            scan_of(&server, &["--import"])
         };
         let manifest: Value =
             serde_json::from_slice(&fs::read(case.join("manifest.json")).unwrap()).unwrap();

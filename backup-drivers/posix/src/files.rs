@@ -84,13 +84,15 @@ pub trait FileSystem: Debug + Send + Sync + 'static {
 
     /// Gives `file`, which is at `from`, the name `to`, in place of what has it.
     fn rename(&self, file: &File, from: &Path, to: &Path) -> io::Result<()> {
-        let _told_apart_by_names = file;
+        // Here its name says enough.
+        let _ = file;
         fs::rename(from, to)
     }
 
     /// Whether an entry of that name is the filesystem's own, and no object.
     fn hides(&self, name: &str) -> bool {
-        let _none_is = name;
+        // None is.
+        let _ = name;
         false
     }
 

@@ -116,21 +116,17 @@ impl Lane {
                 told.await
                     .map_err(|_| Error::internal(operation, "its thread panicked"))?
             };
-            match tokio::time::timeout(deadline, done).await {
-                Ok(result) => {
-                    answers.one(&result);
-                    result
-                }
-                Err(_) => {
-                    answers.none();
-                    // It may still happen, so the same once more might undo what comes next.
-                    Err(Error::new(ErrorKind::Timeout, operation)
-                        .on(path.display())
-                        .because(format!("no answer within {} s", deadline.as_secs()))
-                        .hint("see whether that filesystem still answers")
-                        .retryable(false))
-                }
+            if let Ok(result) = tokio::time::timeout(deadline, done).await {
+                answers.one(&result);
+                return result;
             }
+            answers.none();
+            // It may still happen, so the same once more might undo what comes next.
+            Err(Error::new(ErrorKind::Timeout, operation)
+                .on(path.display())
+                .because(format!("no answer within {} s", deadline.as_secs()))
+                .hint("see whether that filesystem still answers")
+                .retryable(false))
         }
     }
 }

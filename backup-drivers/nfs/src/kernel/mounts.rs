@@ -73,7 +73,7 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
         let code = (first == b'\\')
             .then(|| behind.first_chunk::<3>())
             .flatten()
-            .and_then(octal);
+            .and_then(|digits| octal(*digits));
         if let Some(byte) = code {
             out.push(byte);
             rest = &behind[3..];
@@ -85,10 +85,10 @@ fn unescaped(field: &[u8]) -> Vec<u8> {
     out
 }
 
-fn octal(digits: &[u8; 3]) -> Option<u8> {
+fn octal(digits: [u8; 3]) -> Option<u8> {
     let mut value = 0u32;
     for digit in digits {
-        if !(b'0'..=b'7').contains(digit) {
+        if !(b'0'..=b'7').contains(&digit) {
             return None;
         }
         value = value * 8 + u32::from(digit - b'0');
