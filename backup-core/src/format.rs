@@ -9,6 +9,7 @@
 //! | [`metadata`] | what a backup is made of: written last, the commit point | `P_metadata` |
 //! | [`hash_list`] | SHA-256 of every block of the volume | `P_sha256file` |
 //! | [`volume`] | the volume's own metadata | `volume_meta` in the metadata, `backup.<id>.meta` on Ceph |
+//! | [`ceph`] | names, and a note of ours, of backups that are images with snapshots | `volume-<id>.backup.<id>` |
 //! | [`record`] | what is known of a backup, to carry it to another catalogue | `backup_service`, `backup_url` |
 //!
 //! # What every reader holds to
@@ -20,6 +21,7 @@
 //! * A reader does not know the name of what it reads: the caller adds it with [`Error::on`](crate::Error::on).
 
 mod ashlar;
+pub mod ceph;
 #[cfg(test)]
 mod fixtures;
 mod guard;
