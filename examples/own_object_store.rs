@@ -88,7 +88,7 @@ async fn main() -> Result<()> {
     );
 
     for layer in [incremental, full] {
-        engine.delete(&layer.location, &cx).await?;
+        engine.delete(&layer, &cx).await?;
     }
     let container = "volumebackups".to_owned().try_into()?;
     let left = repository.list(&container, "", None).await?;

@@ -133,5 +133,5 @@ async fn main() -> Result<()> {
 
     // A process that is killed cannot clean up. Whoever stored the plan clears what it left, at any time, also where
     // there is nothing.
-    engine.delete(&plan.location, &process).await
+    engine.delete(&plan.layer(), &process).await
 }

@@ -1,5 +1,5 @@
 //! The seam that everything above stands on: make, open, restore, delete, verify and scan backups, whatever stores
-//! them. `ChunkedBackup` does it over flat objects.
+//! them. `ChunkedBackup` does it over flat objects, `ImageBackup` over images with snapshots.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,6 +39,9 @@ pub struct BackupRequest {
     pub properties: Properties,
     /// Container; `None` for the repository's default.
     pub container: Option<ContainerName>,
+    /// The backup that it will be an incremental on; `None` for a full one. In a store of images both lie in one image,
+    /// and so in one container.
+    pub parent: Option<Layer>,
     /// The project that the backup belongs to.
     pub project_id: String,
     /// Who makes it.
@@ -64,6 +67,7 @@ impl BackupRequest {
             description: None,
             properties: Properties::new(),
             container: None,
+            parent: None,
             project_id: String::new(),
             user_id: String::new(),
             encryption_key_id: None,
@@ -105,6 +109,38 @@ pub struct BackupPlan {
     pub data_timestamp: Timestamp,
     /// The volume's own metadata: the JSON text that is kept with the data.
     pub volume_metadata: Option<String>,
+}
+
+impl BackupPlan {
+    /// What `request` asks for, at `location`.
+    pub(crate) fn at(request: &BackupRequest, location: Location) -> Self {
+        Self {
+            id: request.id,
+            volume_id: request.volume_id,
+            location,
+            snapshot_id: request.snapshot_id,
+            name: request.name.clone(),
+            description: request.description.clone(),
+            properties: request.properties.clone(),
+            project_id: request.project_id.clone(),
+            user_id: request.user_id.clone(),
+            encryption_key_id: request.encryption_key_id.clone(),
+            created_at: request.created_at,
+            data_timestamp: request.data_timestamp,
+            volume_metadata: request
+                .volume_metadata
+                .as_ref()
+                .map(VolumeMetadata::to_json),
+        }
+    }
+
+    /// The backup that it is the plan of, as a link of a chain.
+    pub fn layer(&self) -> Layer {
+        Layer {
+            id: self.id,
+            location: self.location.clone(),
+        }
+    }
 }
 
 /// One backup of a chain.
@@ -362,7 +398,7 @@ pub enum ScanItem {
 ///
 /// # What holds
 /// * `create` is done when it returns `Ok`: everything is durable. On an error or a cancel it removes what it stored
-///   before it returns; where that fails too, [`delete`](Self::delete) with the plan's location clears it later.
+///   before it returns; where that fails too, [`delete`](Self::delete) of the plan's layer clears it later.
 /// * `restore` is done when it returns `Ok` and every byte of the target in `0..volume_length` is right and durable.
 ///   On an error the target's content is undefined.
 /// * A cancel is answered within two seconds with [`Cancelled`](crate::ErrorKind::Cancelled).
@@ -370,6 +406,9 @@ pub enum ScanItem {
 #[async_trait]
 pub trait Backup: Send + Sync + fmt::Debug + 'static {
     /// Chooses location and names. No input or output.
+    ///
+    /// # Errors
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where what is asked for makes no location.
     fn plan(&self, request: &BackupRequest) -> Result<BackupPlan>;
 
     /// Backs up `source`: fully, or, with a `parent`, what differs from it.
@@ -409,8 +448,8 @@ pub trait Backup: Send + Sync + fmt::Debug + 'static {
     /// nothing about the backup: ask again.
     async fn committed(&self, layer: &Layer, cx: &JobContext) -> Result<Option<Outcome>>;
 
-    /// Removes all objects of the backup at `location`, its metadata first. Nothing there is success.
-    async fn delete(&self, location: &Location, cx: &JobContext) -> Result<()>;
+    /// Removes all that the backup has to itself, its commit point first. Nothing there is success.
+    async fn delete(&self, layer: &Layer, cx: &JobContext) -> Result<()>;
 
     /// Reads and checks everything that a restore would, the MD5 of each object, and what lies under the prefixes
     /// besides. Damage is told in the report; an error means that the check could not be done.

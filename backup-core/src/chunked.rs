@@ -35,8 +35,7 @@ use crate::backup::{
 use crate::device::BlockDevice;
 use crate::diff::BlockHasher;
 use crate::error::{Error, Result};
-use crate::format::volume::VolumeMetadata;
-use crate::id::{ContainerName, Location};
+use crate::id::ContainerName;
 use crate::job::JobContext;
 use crate::orphan::Orphan;
 use crate::pipeline::ZeroStreams;
@@ -83,24 +82,7 @@ impl Backup for ChunkedBackup {
             request.created_at,
             request.container.clone(),
         )?;
-        Ok(BackupPlan {
-            id: request.id,
-            volume_id: request.volume_id,
-            location,
-            snapshot_id: request.snapshot_id,
-            name: request.name.clone(),
-            description: request.description.clone(),
-            properties: request.properties.clone(),
-            project_id: request.project_id.clone(),
-            user_id: request.user_id.clone(),
-            encryption_key_id: request.encryption_key_id.clone(),
-            created_at: request.created_at,
-            data_timestamp: request.data_timestamp,
-            volume_metadata: request
-                .volume_metadata
-                .as_ref()
-                .map(VolumeMetadata::to_json),
-        })
+        Ok(BackupPlan::at(request, location))
     }
 
     async fn create(
@@ -135,8 +117,8 @@ impl Backup for ChunkedBackup {
         committed::committed(&self.repository, layer, cx).await
     }
 
-    async fn delete(&self, location: &Location, cx: &JobContext) -> Result<()> {
-        delete::delete(&self.repository, location, cx).await
+    async fn delete(&self, layer: &Layer, cx: &JobContext) -> Result<()> {
+        delete::delete(&self.repository, &layer.location, cx).await
     }
 
     async fn verify(&self, chain: &Chain, cx: &JobContext) -> Result<Report> {

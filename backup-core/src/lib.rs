@@ -18,7 +18,7 @@
 //! use backup_core::testing::{MemoryDevice, MemoryRepository};
 //! use backup_core::{
 //!     Attachment, Backup, BackupRequest, BlockDevice, Chain, ChunkedBackup, ChunkedConfig,
-//!     JobContext, Layer, RestoreOptions, Timestamp, VolumeId,
+//!     JobContext, RestoreOptions, Timestamp, VolumeId,
 //! };
 //!
 //! // One context for the process: 64 MiB for all of its jobs, and a CPU thread a core.
@@ -29,17 +29,17 @@
 //! let volume = VolumeId::generate();
 //!
 //! // A plan chooses location and names before the first byte is written. Store it: should the process be killed,
-//! // `engine.delete(&plan.location, ..)` removes what it left.
+//! // `engine.delete(&plan.layer(), ..)` removes what it left.
 //! let plan = engine.plan(&BackupRequest::new(volume, Timestamp::now()))?;
 //! engine.create(&plan, None, &source, &cx).await?;
-//! let full = Layer { id: plan.id, location: plan.location };
+//! let full = plan.layer();
 //!
 //! device.poke(700_000, b"something else");
 //!
 //! let plan = engine.plan(&BackupRequest::new(volume, Timestamp::now()))?;
 //! let outcome = engine.create(&plan, Some(&full), &source, &cx).await?;
 //! assert_eq!(outcome.covered_bytes, ChunkedConfig::BLOCK_SIZE, "one block changed");
-//! let incremental = Layer { id: plan.id, location: plan.location };
+//! let incremental = plan.layer();
 //!
 //! // A chain: the full backup and what stands on it, oldest first. Its last layer is what is restored.
 //! let chain = Chain::new(vec![full, incremental]).expect("it has two layers");

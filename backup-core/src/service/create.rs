@@ -54,8 +54,9 @@ impl BackupService {
         let parent_id = parent.as_ref().map(|p| p.id);
         let parent = parent.as_ref().map(layer_of).transpose()?;
 
-        let backup_request =
+        let mut backup_request =
             self.backup_request(caller, &request, &volume, snapshot.as_ref(), repository, cx)?;
+        backup_request.parent.clone_from(&parent);
         let plan = repository.backup.plan(&backup_request)?;
         let source = match &snapshot {
             Some(snapshot) => AttachSource::Snapshot(snapshot.reference(volume.reference())),
@@ -184,7 +185,7 @@ impl BackupService {
             .repository
             .backup
             .delete(
-                &intent.plan.location,
+                &intent.plan.layer(),
                 &cx.clone().with_cancel(CancelToken::new()),
             )
             .await;

@@ -1,4 +1,4 @@
-use super::create::reason_of;
+use super::create::{layer_of, reason_of};
 use super::show::require_admin;
 use super::{BackupService, Caller};
 use crate::catalog::{JobKind, label};
@@ -52,15 +52,13 @@ impl BackupService {
         record: &BackupRecord,
         cx: &JobContext,
     ) -> Result<()> {
-        match &record.location {
-            Some(location) => {
-                self.repository(Some(&record.repository))?
-                    .backup
-                    .delete(location, cx)
-                    .await
-            }
-            None => Ok(()),
+        if record.location.is_none() {
+            return Ok(());
         }
+        self.repository(Some(&record.repository))?
+            .backup
+            .delete(&layer_of(record)?, cx)
+            .await
     }
 
     /// Refuses to take a backup from a job that is running.

@@ -215,8 +215,8 @@ async fn what_a_lagging_listing_hides_is_restored_and_deleted() {
     h.full().await;
     h.memory.unlist(|name| !name.ends_with("-00002"));
     h.check(0).await;
-    let location = h.versions[0].layer.location.clone();
-    h.engine.delete(&location, &h.cx).await.unwrap();
+    let layer = h.versions[0].layer.clone();
+    h.engine.delete(&layer, &h.cx).await.unwrap();
     assert_eq!(h.memory.objects(), []);
 }
 
@@ -225,12 +225,12 @@ async fn a_backup_with_damaged_metadata_can_be_deleted() {
     let mut h = history(400_000);
     h.volume.poke(0, &noise(1, 400_000));
     h.full().await;
-    let location = h.versions[0].layer.location.clone();
+    let layer = h.versions[0].layer.clone();
     let damaged = Bytes::from_static(b"{ \"objects\": 7");
-    let (repository, metadata) = (h.engine.repository(), location.metadata());
+    let (repository, metadata) = (h.engine.repository(), layer.location.metadata());
     let put = repository.put(&metadata, damaged, PutMode::Overwrite).await;
     put.unwrap();
-    h.engine.delete(&location, &h.cx).await.unwrap();
+    h.engine.delete(&layer, &h.cx).await.unwrap();
     assert_eq!(h.memory.objects(), []);
 }
 

@@ -104,8 +104,9 @@ impl History {
 
     /// Deletes a version that no other one stands on, and sees that nothing of it is left.
     pub async fn delete(&mut self, version: usize) {
-        let location = self.versions[version].layer.location.clone();
-        self.engine.delete(&location, &self.cx).await.unwrap();
+        let layer = self.versions[version].layer.clone();
+        self.engine.delete(&layer, &self.cx).await.unwrap();
+        let location = layer.location;
         let prefix = format!("{}/{}", location.container, location.prefix);
         let left: Vec<_> = self
             .memory

@@ -111,7 +111,7 @@ async fn check(scene: &Scene, case: &Case) {
             }
             stage
                 .engine
-                .delete(&layer.location, &scene.cx)
+                .delete(&layer, &scene.cx)
                 .await
                 .unwrap();
             stage.assert_clean(&label);
@@ -155,10 +155,10 @@ async fn check(scene: &Scene, case: &Case) {
 
 /// A delete that was cut left a whole backup or none, and is done by the next one.
 async fn check_deleted(stage: &Stage<'_>, label: &str) {
-    let location = &stage.scene.layers[2].location;
+    let newest = &stage.scene.layers[2];
     if stage
         .memory
-        .object(&location.metadata().to_string())
+        .object(&newest.location.metadata().to_string())
         .is_some()
     {
         stage
@@ -168,7 +168,7 @@ async fn check_deleted(stage: &Stage<'_>, label: &str) {
     }
     stage
         .engine
-        .delete(location, &stage.scene.cx)
+        .delete(newest, &stage.scene.cx)
         .await
         .unwrap();
     stage.assert_gone(label);

@@ -37,7 +37,7 @@ async fn assert_clearable(stage: &Stage<'_>, op: Op, plan: &backup_core::BackupP
     stage.assert_older_untouched(op == Op::Delete, label);
     match op {
         Op::Full | Op::Incremental => {
-            bounded(stage.engine.delete(&plan.location, &scene.cx))
+            bounded(stage.engine.delete(&plan.layer(), &scene.cx))
                 .await
                 .unwrap();
             stage.assert_clean(label);

@@ -127,12 +127,12 @@ async fn model_several_faults_at_once_never_give_wrong_bytes_and_are_cleared_by_
                 // Reports of what came damaged, and lists that were cut, are as they are.
                 Ok(Done::Verified(_) | Done::Scanned(_) | Done::Deleted) => {}
             }
-            let location = if op == Op::Delete {
-                &scene.layers[2].location
+            let layer = if op == Op::Delete {
+                scene.layers[2].clone()
             } else {
-                &plan.location
+                plan.layer()
             };
-            stage.engine.delete(location, &scene.cx).await.unwrap();
+            stage.engine.delete(&layer, &scene.cx).await.unwrap();
             if op == Op::Delete {
                 stage.assert_gone(&label);
             } else {

@@ -238,7 +238,7 @@ impl Stage<'_> {
             }
             Op::Verify => Done::Verified(self.engine.verify(&self.chain(), cx).await?),
             Op::Delete => {
-                self.engine.delete(&newest.location, cx).await?;
+                self.engine.delete(newest, cx).await?;
                 Done::Deleted
             }
             Op::Scan => {
@@ -305,7 +305,7 @@ impl Stage<'_> {
         self.assert_right(op, done, label).await;
         let cx = &self.scene.cx;
         if matches!(op, Op::Full | Op::Incremental) {
-            self.engine.delete(&plan.location, cx).await.unwrap();
+            self.engine.delete(&plan.layer(), cx).await.unwrap();
         }
         let older = Chain::new(self.scene.layers[..2].to_vec()).unwrap();
         self.restores(&older, &self.scene.contents[1], label)

@@ -128,8 +128,8 @@ async fn an_object_that_was_exchanged_for_a_link_is_refused_and_its_delete_leave
     let metadata = scene.plan.location.prefix.metadata();
     std::fs::remove_file(scene.container().join(&metadata)).unwrap();
     symlink(&secret, scene.container().join(&metadata)).unwrap();
-    let location = &scene.plan.location;
-    scene.engine.delete(location, &scene.cx).await.unwrap();
+    let layer = scene.plan.layer();
+    scene.engine.delete(&layer, &scene.cx).await.unwrap();
     assert_eq!(std::fs::read(&secret).unwrap(), b"secret");
     assert_eq!(std::fs::read_dir(scene.container()).unwrap().count(), 0);
 }
@@ -151,8 +151,8 @@ async fn a_folder_that_was_exchanged_for_a_link_is_not_followed() {
         assert_eq!(e.kind(), ErrorKind::Corrupt, "{e:?}");
         assert!(e.to_string().contains("link"), "{e}");
         assert!(e.hint_text().is_some());
-        let location = &scene.plan.location;
-        let e = scene.engine.delete(location, &scene.cx).await.unwrap_err();
+        let layer = scene.plan.layer();
+        let e = scene.engine.delete(&layer, &scene.cx).await.unwrap_err();
         assert!(e.to_string().contains("link"), "{e}");
         let e = scene.back_up(&scene.plan).await.unwrap_err();
         assert!(e.to_string().contains("link"), "{e}");
@@ -199,7 +199,7 @@ async fn names_in_the_metadata_that_climb_lead_nowhere() {
     }
     scene
         .engine
-        .delete(&scene.plan.location, &scene.cx)
+        .delete(&scene.plan.layer(), &scene.cx)
         .await
         .unwrap();
     assert_eq!(content(&scene.outside()), before);

@@ -113,7 +113,7 @@ async fn a_chain_in_a_folder_restores_and_its_delete_leaves_no_file() {
     assert_eq!(target.first_difference(&life.volume), None);
 
     for plan in [incremental, full] {
-        life.engine.delete(&plan.location, &life.cx).await.unwrap();
+        life.engine.delete(&plan.layer(), &life.cx).await.unwrap();
     }
     assert_eq!(life.files(), Vec::<PathBuf>::new());
 }
@@ -121,7 +121,8 @@ async fn a_chain_in_a_folder_restores_and_its_delete_leaves_no_file() {
 #[tokio::test]
 async fn what_a_killed_backup_left_goes_with_its_delete() {
     let life = Life::new();
-    let location = life.plan(None).location;
+    let layer = life.plan(None).layer();
+    let location = &layer.location;
     life.repository
         .ensure_container(&location.container)
         .await
@@ -137,7 +138,7 @@ async fn what_a_killed_backup_left_goes_with_its_delete() {
         std::mem::forget(upload); // as a kill does
     }
     assert_eq!(life.files().len(), 3);
-    life.engine.delete(&location, &life.cx).await.unwrap();
+    life.engine.delete(&layer, &life.cx).await.unwrap();
     assert_eq!(life.files(), Vec::<PathBuf>::new());
 }
 

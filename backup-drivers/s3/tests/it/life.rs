@@ -95,7 +95,7 @@ async fn a_full_backup_and_three_incrementals_live_and_die() {
             assert_eq!(record.location.as_ref(), Some(&layer.location), "{name}");
         }
         for layer in layers.iter().rev() {
-            engine.delete(&layer.location, &cx).await.unwrap();
+            engine.delete(layer, &cx).await.unwrap();
         }
         let left = engine.repository().list(&bucket, "", None).await.unwrap();
         let left: Vec<_> = left.try_collect().await.unwrap();

@@ -222,7 +222,7 @@ async fn a_chain_of_ours_and_cinders_restores_by_both() {
         arguments.extend(exported(&oracle, &records));
         oracle.run("delete", &arguments);
         for layer in layers[..3].iter().rev() {
-            engine.delete(&layer.location, &context()).await.unwrap();
+            engine.delete(layer, &context()).await.unwrap();
         }
         let left = SwiftRepository::open(&config).unwrap();
         let left = crate::servers::list(&left, &of, "").await;

@@ -349,7 +349,7 @@ async fn a_listing_that_lags_harms_no_restore_and_hides_nothing_from_a_delete() 
 
     let engine = engine(SwiftRepository::open(&Shaky::v1()).unwrap(), None);
     job.restores(&engine, &layer).await;
-    timeout(BOUND, engine.delete(&layer.location, &context()))
+    timeout(BOUND, engine.delete(&layer, &context()))
         .await
         .unwrap()
         .unwrap();
