@@ -176,7 +176,8 @@ pub const MAX_NOTE: usize = 64 << 10;
 /// An image: a block device with snapshots and differences between them.
 ///
 /// What a handle shows is the image's present state, or the state at the snapshot that it was opened at; that one cannot
-/// be written. Its length is the one at the time of opening: after a [`resize`](Self::resize), open it again.
+/// be written. The length that its geometry tells is the one at the time of opening, or of its own last
+/// [`resize`](Self::resize).
 #[async_trait]
 pub trait Image: BlockDevice {
     /// Its snapshots, in the order in which they were made.

@@ -58,9 +58,10 @@
 //!
 //! | what | where |
 //! | --- | --- |
-//! | the seam to storage: flat objects | [`repository`], and [`decorate`]: retries and limits around one |
+//! | the seams to storage: flat objects | [`repository`], and [`decorate`]: retries and limits around one |
+//! | ... and images with snapshots | [`image`] |
 //! | volumes: their bytes, and how one is attached | [`device`], [`attach`], [`volume`] |
-//! | what all stands on: make, restore, verify, delete, find backups and [orphans](orphan) | [`backup`], done over objects by [`chunked`] |
+//! | what all stands on: make, restore, verify, delete, find backups and [orphans](orphan) | [`backup`], done over objects by [`chunked`], over images by [`imaged`] |
 //! | stages of the engine | [`diff`], [`compress`], [`pipeline`] |
 //! | the stored bytes | [`format`](mod@format) |
 //! | what a job runs with: memory, CPU threads, progress, cancel | [`job`], [`buffer`] |
@@ -90,6 +91,7 @@ pub mod error;
 pub mod format;
 pub mod id;
 pub mod image;
+pub mod imaged;
 pub mod job;
 pub mod orphan;
 pub mod pipeline;
@@ -116,7 +118,8 @@ pub use compress::{Algorithm, Compressor, Decoder};
 pub use device::{BlockDevice, ChangePoint, ChangeSource, Geometry};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BackupId, ContainerName, JobId, Location, ObjectKey, Prefix, SnapshotId, VolumeId};
-pub use image::{Image, ImageRepository};
+pub use image::{Image, ImageKey, ImageLayout, ImageRepository, ImageSnapshot, SnapshotChanges};
+pub use imaged::{ImageBackup, ImagedConfig};
 pub use job::{
     CancelToken, Clock, CpuPool, CpuTask, JobContext, MemoryBudget, NoObserver, Observer, Phase,
     Progress, SystemClock,

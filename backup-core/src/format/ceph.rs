@@ -299,17 +299,17 @@ mod tests {
         assert_eq!(BaseImage::parse(&old).unwrap().to_string(), old);
 
         let snapshot = format!("backup.{BACKUP}.snap.1795397391.3858814");
-        assert_eq!(
-            backup_of_snapshot(&snapshot).unwrap().to_string(),
-            BACKUP
-        );
+        assert_eq!(backup_of_snapshot(&snapshot).unwrap().to_string(), BACKUP);
         let time = time_of_snapshot(&snapshot).unwrap();
         assert_eq!(time.as_micros(), 1_795_397_391_385_881);
         assert_eq!(
             snapshot_name(BACKUP.parse().unwrap(), time),
             format!("backup.{BACKUP}.snap.1795397391.385881")
         );
-        assert_eq!(time_of_snapshot("backup.a.snap.7").unwrap().as_micros(), 7_000_000);
+        assert_eq!(
+            time_of_snapshot("backup.a.snap.7").unwrap().as_micros(),
+            7_000_000
+        );
 
         let metadata = service_metadata(&base).unwrap();
         assert_eq!(metadata.as_str(), format!("{{\"base\": \"{base}\"}}"));
@@ -377,7 +377,11 @@ mod tests {
         note.description = Some(long);
         assert!(note.to_text().unwrap_err().is(ErrorKind::InvalidInput));
 
-        assert!(BackupNote::from_text("[]").unwrap_err().is(ErrorKind::Corrupt));
+        assert!(
+            BackupNote::from_text("[]")
+                .unwrap_err()
+                .is(ErrorKind::Corrupt)
+        );
         assert!(BackupNote::from_text("{\"parent_id\": \"x\"}").is_err());
         let id: BackupId = BACKUP.parse().unwrap();
         assert_eq!(BackupNote::backup_of(&BackupNote::key(id)), Some(id));

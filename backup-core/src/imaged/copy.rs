@@ -82,7 +82,8 @@ pub(super) async fn piece(
     let (new, old) = match before {
         None => (read(&ends, &ends.from, range).await, Ok(None)),
         Some(before) => {
-            let (new, old) = tokio::join!(read(&ends, &ends.from, range), read(&ends, before, range));
+            let (new, old) =
+                tokio::join!(read(&ends, &ends.from, range), read(&ends, before, range));
             (new, old.map(Some))
         }
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::copy::{Deed, Ends};
 use super::feed::{self, Audit};
 use super::head::Head;
-use super::transfer::{Totals, Transfer};
+use super::transfer::{PIECE, Totals, Transfer};
 use super::{ImageBackup, base, delete};
 use crate::attach::Attachment;
 use crate::backup::{BackupPlan, Layer, Outcome};
@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::ceph::{self, BackupNote};
 use crate::image::{Image, ImageKey, MAX_RECORD};
 use crate::job::{CancelToken, JobContext, Phase, Progress};
+use crate::range::ByteRange;
 
 const OPERATION: &str = "back up";
 
@@ -97,7 +98,11 @@ impl Creation<'_> {
     async fn full(&mut self) -> Result<(Arc<dyn Image>, Totals)> {
         // An image by that name is this backup's, since it is named after it; but one that was there before may be whole.
         self.begun = true;
-        let created = self.engine.repository().create(&self.base, self.length).await;
+        let created = self
+            .engine
+            .repository()
+            .create(&self.base, self.length)
+            .await;
         let image = match created {
             Err(e) if e.is(ErrorKind::AlreadyExists) => {
                 self.begun = false;
@@ -138,16 +143,19 @@ impl Creation<'_> {
             share: self.engine.config.audit,
             backup: self.plan.id,
         };
+        let first = ByteRange::up_to(self.length.min(PIECE));
+        match changes.changed(&since, first).await {
+            Err(e) if e.is(ErrorKind::NotFound) => {
+                self.cx.observer().warning(&format!(
+                    "the source has no state {} to compare with: all of it is read",
+                    since.as_str()
+                ));
+                return Ok(None);
+            }
+            asked => asked?,
+        };
         let mut transfer = self.transfer_onto(head);
         let fed = feed::changes(&mut transfer, self.length, &**changes, &since, audit).await;
-        let gone = matches!(&fed, Err(e) if e.is(ErrorKind::NotFound) && transfer.is_untouched());
-        if gone {
-            self.cx.observer().warning(&format!(
-                "the source has no state {} to compare with: all of it is read",
-                since.as_str()
-            ));
-            return Ok(None);
-        }
         let totals = transfer.end(fed).await?;
         let Some(range) = totals.changed else {
             return Ok(Some(totals));
@@ -168,7 +176,12 @@ impl Creation<'_> {
         Transfer::new(ends, Phase::BackUp, self.length)
     }
 
-    fn ends(&self, image: &Arc<dyn Image>, before: Option<&Arc<dyn Image>>, zero_from: u64) -> Ends {
+    fn ends(
+        &self,
+        image: &Arc<dyn Image>,
+        before: Option<&Arc<dyn Image>>,
+        zero_from: u64,
+    ) -> Ends {
         Ends {
             operation: OPERATION,
             from: Arc::clone(&self.source.device),
@@ -192,7 +205,10 @@ impl Creation<'_> {
             let key = base::record(self.base.container(), self.plan.id)?;
             let bytes = metadata.clone().into_bytes();
             index += bytes.len() as u64;
-            self.engine.repository().put_record(&key, bytes.into()).await?;
+            self.engine
+                .repository()
+                .put_record(&key, bytes.into())
+                .await?;
         }
         // The last moment at which a cancel leaves nothing behind.
         self.cx.cancel().check(OPERATION)?;

@@ -100,8 +100,7 @@ pub(super) async fn back_to(
 ) -> Result<()> {
     for window in ByteRange::up_to(length).pieces(WINDOW) {
         let extents = image.diff(Some(snapshot), window).await?;
-        check_cover("ask for differences", window, &extents)
-            .map_err(|e| e.on(image.describe()))?;
+        check_cover("ask for differences", window, &extents).map_err(|e| e.on(image.describe()))?;
         for Extent { range, kind } in extents {
             match kind {
                 ExtentKind::Unchanged => transfer.skip(range.len()),

@@ -45,7 +45,10 @@ impl Head {
         if base::key(&parent.location)? != *base {
             return Err(Error::invalid(
                 OPERATION,
-                format!("its plan is not for the base image of its parent, {}", parent.location),
+                format!(
+                    "its plan is not for the base image of its parent, {}",
+                    parent.location
+                ),
             )
             .on(base));
         }

@@ -76,11 +76,6 @@ impl Transfer {
         self.totals.changed.is_some()
     }
 
-    /// Whether nothing was begun yet.
-    pub(super) fn is_untouched(&self) -> bool {
-        self.totals.covered == 0 && self.tasks.is_empty()
-    }
-
     /// Counts bytes that need nothing done.
     pub(super) fn skip(&mut self, bytes: u64) {
         self.progress.done = self.progress.done.saturating_add(bytes);

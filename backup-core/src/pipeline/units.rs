@@ -140,7 +140,11 @@ impl UnitPlanner {
 }
 
 /// Refuses an answer that does not cover exactly `range` in order: a wrong one would lose data in silence.
-pub(crate) fn check_cover(operation: &'static str, range: ByteRange, extents: &[Extent]) -> Result<()> {
+pub(crate) fn check_cover(
+    operation: &'static str,
+    range: ByteRange,
+    extents: &[Extent],
+) -> Result<()> {
     let mut at = range.start();
     for e in extents {
         if e.range.start() != at {

@@ -1,3 +1,9 @@
+mod conformance;
+mod fault;
+mod handle;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -5,25 +11,32 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::device::{outside, refuse_writes};
+pub use conformance::image_conformance;
+pub use fault::{FaultImages, ImageCall};
+
+use self::handle::MemoryImage;
 use super::lock;
 use super::pages::Pages;
-use crate::buffer::Buf;
-use crate::device::{BlockDevice, Geometry};
 use crate::error::{Error, ErrorKind, Result};
-use crate::image::{Image, ImageRepository};
-use crate::range::{ByteRange, Extent};
+use crate::format::ceph;
+use crate::id::{ContainerName, ObjectKey};
+use crate::image::{
+    Image, ImageKey, ImageLayout, ImageRepository, ImageSnapshot, MAX_RECORD, check_name,
+};
+use crate::timestamp::Timestamp;
 
 /// A store of images in RAM, with snapshots and differences in pages of 4096 bytes. Clones share the images.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct MemoryImages {
+    container: ContainerName,
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
-    images: BTreeMap<String, Stored>,
-    records: BTreeMap<String, Bytes>,
+    images: BTreeMap<ImageKey, Stored>,
+    records: BTreeMap<ObjectKey, Bytes>,
+    handles: u64, // opened so far
 }
 
 #[derive(Clone, Default)]
@@ -32,10 +45,14 @@ struct Content {
     pages: Pages,
 }
 
-#[derive(Default)]
+#[derive(Clone)]
 struct Stored {
     now: Content,
-    snapshots: Vec<(String, Content)>,
+    snapshots: Vec<(ImageSnapshot, Content)>,
+    notes: BTreeMap<String, String>,
+    /// The handle that alone may write.
+    holder: Option<u64>,
+    modified: Timestamp,
 }
 
 impl Stored {
@@ -45,384 +62,187 @@ impl Stored {
             Some(name) => self
                 .snapshots
                 .iter()
-                .find(|(n, _)| n == name)
+                .find(|(s, _)| s.name == name)
                 .map(|(_, content)| content),
         }
     }
 }
 
 impl MemoryImages {
-    /// A store without images.
-    pub fn new() -> Self {
-        Self::default()
+    /// A store without images, whose default container is `container`.
+    pub fn new(container: ContainerName) -> Self {
+        Self {
+            container,
+            state: Arc::default(),
+        }
     }
 
     /// The bytes of an image, or of a snapshot of it; `None` where that is missing. For tests that compare.
-    pub fn content(&self, name: &str, snapshot: Option<&str>) -> Option<Vec<u8>> {
+    pub fn content(&self, key: &ImageKey, snapshot: Option<&str>) -> Option<Vec<u8>> {
         let state = lock(&self.state);
-        let content = state.images.get(name)?.at(snapshot)?;
+        let content = state.images.get(key)?.at(snapshot)?;
         let mut bytes = vec![0; usize::try_from(content.length).ok()?];
         content.pages.read(0, &mut bytes);
         Some(bytes)
     }
 
-    fn image(&self, name: &str, snapshot: Option<&str>) -> Result<Arc<dyn Image>> {
+    /// Another store with the same content as of now, which nobody holds a lock in.
+    pub fn duplicate(&self) -> Self {
+        let mut state = lock(&self.state).clone();
+        for stored in state.images.values_mut() {
+            stored.holder = None;
+        }
+        Self {
+            container: self.container.clone(),
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// All that is kept but the bytes of images: a line for each image, with its snapshots and notes, and each record.
+    pub fn inventory(&self) -> Vec<String> {
+        let state = lock(&self.state);
+        let images = state.images.iter().map(|(key, stored)| {
+            let snapshots: Vec<_> = stored
+                .snapshots
+                .iter()
+                .map(|(s, _)| (s.name.as_str(), s.length))
+                .collect();
+            let notes: Vec<_> = stored.notes.keys().collect();
+            format!("image {key}: snapshots {snapshots:?}, notes {notes:?}")
+        });
+        let records = state.records.keys().map(|key| format!("record {key}"));
+        images.chain(records).collect()
+    }
+
+    fn handle(
+        &self,
+        key: &ImageKey,
+        snapshot: Option<&str>,
+        fresh: bool,
+    ) -> Result<Arc<dyn Image>> {
         let missing = || {
-            let target = snapshot.map_or_else(|| name.to_owned(), |s| format!("{name}@{s}"));
+            let target = snapshot.map_or_else(|| key.to_string(), |s| format!("{key}@{s}"));
             Error::new(ErrorKind::NotFound, "open image").on(target)
         };
-        let length = {
-            let state = lock(&self.state);
-            let stored = state.images.get(name).ok_or_else(missing)?;
-            stored.at(snapshot).ok_or_else(missing)?.length
-        };
-        Ok(Arc::new(MemoryImage {
-            store: self.clone(),
-            name: name.to_owned(),
-            snapshot: snapshot.map(str::to_owned),
-            geometry: Geometry::new(length).with_read_only(snapshot.is_some()),
-        }))
+        let mut state = lock(&self.state);
+        let stored = state.images.get(key).ok_or_else(missing)?;
+        let length = stored.at(snapshot).ok_or_else(missing)?.length;
+        state.handles += 1;
+        Ok(Arc::new(MemoryImage::new(
+            self.clone(),
+            key.clone(),
+            snapshot.map(str::to_owned),
+            state.handles,
+            length,
+            fresh,
+        )))
     }
 }
 
 impl fmt::Debug for MemoryImages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryImages").finish_non_exhaustive()
+        f.debug_struct("MemoryImages")
+            .field("container", &self.container)
+            .finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl ImageRepository for MemoryImages {
     fn describe(&self) -> String {
-        "memory images".into()
+        format!("memory images in {}", self.container)
     }
 
-    async fn open_or_create(&self, name: &str, size: u64) -> Result<Arc<dyn Image>> {
-        lock(&self.state)
-            .images
-            .entry(name.to_owned())
-            .or_insert_with(|| Stored {
+    fn layout(&self) -> ImageLayout {
+        ImageLayout {
+            service: ceph::SERVICE.to_owned(),
+            container: self.container.clone(),
+        }
+    }
+
+    async fn containers(&self) -> Result<Vec<ContainerName>> {
+        let state = lock(&self.state);
+        let mut all: Vec<_> = state.images.keys().map(|k| k.container().clone()).collect();
+        all.push(self.container.clone());
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+
+    async fn create(&self, key: &ImageKey, size: u64) -> Result<Arc<dyn Image>> {
+        {
+            let mut state = lock(&self.state);
+            if state.images.contains_key(key) {
+                return Err(Error::new(ErrorKind::AlreadyExists, "create image").on(key));
+            }
+            let stored = Stored {
                 now: Content {
                     length: size,
                     pages: Pages::default(),
                 },
                 snapshots: Vec::new(),
-            });
-        self.image(name, None)
+                notes: BTreeMap::new(),
+                holder: None,
+                modified: Timestamp::now(),
+            };
+            state.images.insert(key.clone(), stored);
+        }
+        self.handle(key, None, true)
     }
 
-    async fn open(&self, name: &str, snapshot: Option<&str>) -> Result<Arc<dyn Image>> {
-        self.image(name, snapshot)
+    async fn open(&self, key: &ImageKey, snapshot: Option<&str>) -> Result<Arc<dyn Image>> {
+        self.handle(key, snapshot, false)
     }
 
-    async fn remove(&self, name: &str) -> Result<()> {
+    async fn remove(&self, key: &ImageKey) -> Result<()> {
         let mut state = lock(&self.state);
-        if state
-            .images
-            .get(name)
-            .is_some_and(|stored| !stored.snapshots.is_empty())
-        {
-            return Err(Error::new(ErrorKind::Conflict, "remove image")
-                .on(name)
-                .because("it has snapshots"));
-        }
-        state.images.remove(name);
-        Ok(())
-    }
-
-    async fn list(&self, prefix: &str) -> Result<Vec<String>> {
-        let state = lock(&self.state);
-        let names = state.images.keys().filter(|n| n.starts_with(prefix));
-        Ok(names.cloned().collect())
-    }
-}
-
-/// An image of [`MemoryImages`], as it is or at a snapshot. Its length is the one at the time it was opened.
-struct MemoryImage {
-    store: MemoryImages,
-    name: String,
-    snapshot: Option<String>,
-    geometry: Geometry,
-}
-
-impl MemoryImage {
-    /// Works on what this handle shows.
-    fn shown<T>(&self, operation: &'static str, work: impl FnOnce(&Content) -> T) -> Result<T> {
-        let state = lock(&self.store.state);
-        let content = state
-            .images
-            .get(&self.name)
-            .and_then(|stored| stored.at(self.snapshot.as_deref()))
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, operation).on(self.describe()))?;
-        Ok(work(content))
-    }
-
-    /// Works on the image itself, which a snapshot does not let.
-    fn stored<T>(
-        &self,
-        operation: &'static str,
-        work: impl FnOnce(&mut Stored) -> Result<T>,
-    ) -> Result<T> {
-        refuse_writes(self.geometry, operation, &self.describe())?;
-        let mut state = lock(&self.store.state);
-        let stored = state
-            .images
-            .get_mut(&self.name)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, operation).on(self.describe()))?;
-        work(stored)
-    }
-
-    fn write_pages(
-        &self,
-        operation: &'static str,
-        range: Option<ByteRange>,
-        work: impl FnOnce(&mut Pages),
-    ) -> Result<()> {
-        self.stored(operation, |stored| {
-            let length = stored.now.length;
-            match range {
-                Some(range) if range.end() <= length => {
-                    work(&mut stored.now.pages);
-                    Ok(())
-                }
-                _ => Err(
-                    Error::invalid(operation, format!("it reaches past the end at {length}"))
-                        .on(self.describe()),
-                ),
-            }
-        })
-    }
-}
-
-impl fmt::Debug for MemoryImage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryImage")
-            .field("name", &self.name)
-            .field("snapshot", &self.snapshot)
-            .finish_non_exhaustive()
-    }
-}
-
-#[async_trait]
-impl BlockDevice for MemoryImage {
-    fn geometry(&self) -> Geometry {
-        self.geometry
-    }
-
-    fn describe(&self) -> String {
-        match &self.snapshot {
-            Some(snapshot) => format!("{}@{snapshot}", self.name),
-            None => self.name.clone(),
-        }
-    }
-
-    async fn read(&self, at: u64, mut buf: Buf) -> (Buf, Result<()>) {
-        let length = buf.len() as u64;
-        let done = self.shown("read", |content| {
-            match ByteRange::at(at, length).filter(|r| r.end() <= content.length) {
-                Some(_) => {
-                    content.pages.read(at, &mut buf);
-                    Ok(())
-                }
-                None => Err(outside(
-                    "read",
-                    &self.describe(),
-                    at,
-                    length,
-                    content.length,
-                )),
-            }
-        });
-        (buf, done.and_then(|result| result))
-    }
-
-    async fn write(&self, at: u64, data: Bytes) -> Result<()> {
-        let range = ByteRange::at(at, data.len() as u64);
-        self.write_pages("write", range, |pages| pages.write(at, &data))
-    }
-
-    async fn write_zeroes(&self, range: ByteRange) -> Result<()> {
-        self.write_pages("write zeroes", Some(range), |pages| pages.zero(range))
-    }
-
-    async fn discard(&self, range: ByteRange) -> Result<()> {
-        self.write_pages("discard", Some(range), |_| {})
-    }
-
-    async fn flush(&self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn allocated(&self, range: ByteRange) -> Result<Vec<Extent>> {
-        self.diff(None, range).await
-    }
-}
-
-#[async_trait]
-impl Image for MemoryImage {
-    async fn snapshots(&self) -> Result<Vec<String>> {
-        let state = lock(&self.store.state);
-        let stored = state
-            .images
-            .get(&self.name)
-            .ok_or_else(|| Error::new(ErrorKind::NotFound, "list snapshots").on(&self.name))?;
-        Ok(stored.snapshots.iter().map(|(n, _)| n.clone()).collect())
-    }
-
-    async fn snapshot(&self, name: &str) -> Result<()> {
-        self.stored("make snapshot", |stored| {
-            if stored.at(Some(name)).is_some() {
-                return Err(Error::new(ErrorKind::AlreadyExists, "make snapshot")
-                    .on(format!("{}@{name}", self.name)));
-            }
-            let now = stored.now.clone();
-            stored.snapshots.push((name.to_owned(), now));
-            Ok(())
-        })
-    }
-
-    async fn remove_snapshot(&self, name: &str) -> Result<()> {
-        self.stored("remove snapshot", |stored| {
-            stored.snapshots.retain(|(n, _)| n != name);
-            Ok(())
-        })
-    }
-
-    async fn diff(&self, from: Option<&str>, range: ByteRange) -> Result<Vec<Extent>> {
-        let operation = "ask for differences";
-        let missing = |target: String| Error::new(ErrorKind::NotFound, operation).on(target);
-        let state = lock(&self.store.state);
-        let stored = state
-            .images
-            .get(&self.name)
-            .ok_or_else(|| missing(self.name.clone()))?;
-        let shown = stored
-            .at(self.snapshot.as_deref())
-            .ok_or_else(|| missing(self.describe()))?;
-        if range.end() > shown.length {
-            let (at, length) = (range.start(), range.len());
-            return Err(outside(
-                operation,
-                &self.describe(),
-                at,
-                length,
-                shown.length,
-            ));
-        }
-        let Some(from) = from else {
-            return Ok(shown.pages.allocated(range));
+        let refused = |why: &str| {
+            Err(Error::new(ErrorKind::Conflict, "remove image")
+                .on(key)
+                .because(why))
         };
-        let before = stored
-            .at(Some(from))
-            .ok_or_else(|| missing(format!("{}@{from}", self.name)))?;
-        // What the image grew by was not there: it cannot be unchanged.
-        let (old, grown) = range.split_at(before.length);
-        let mut extents = shown.pages.differences(&before.pages, old);
-        extents.extend(shown.pages.allocated(grown));
-        Ok(extents)
-    }
-
-    async fn resize(&self, size: u64) -> Result<()> {
-        self.stored("resize image", |stored| {
-            stored.now.pages.cut(size);
-            stored.now.length = size;
-            Ok(())
-        })
-    }
-
-    async fn put_record(&self, name: &str, data: Bytes) -> Result<()> {
-        let mut state = lock(&self.store.state);
-        if state.records.contains_key(name) {
-            return Err(Error::new(ErrorKind::AlreadyExists, "put record").on(name));
+        match state.images.get(key) {
+            Some(stored) if !stored.snapshots.is_empty() => return refused("it has snapshots"),
+            Some(stored) if stored.holder.is_some() => return refused("it is in use"),
+            _ => {}
         }
-        state.records.insert(name.to_owned(), data);
+        state.images.remove(key);
         Ok(())
     }
 
-    async fn get_record(&self, name: &str) -> Result<Option<Bytes>> {
-        Ok(lock(&self.store.state).records.get(name).cloned())
+    async fn list(&self, container: &ContainerName, prefix: &str) -> Result<Vec<String>> {
+        let state = lock(&self.state);
+        let names = state
+            .images
+            .keys()
+            .filter(|key| key.container() == container && key.name().starts_with(prefix))
+            .map(|key| key.name().to_owned());
+        Ok(names.collect())
+    }
+
+    async fn put_record(&self, key: &ObjectKey, data: Bytes) -> Result<()> {
+        if data.len() > MAX_RECORD {
+            return Err(Error::invalid("put record", "it is too long").on(key));
+        }
+        let mut state = lock(&self.state);
+        if state.records.contains_key(key) {
+            return Err(Error::new(ErrorKind::AlreadyExists, "put record").on(key));
+        }
+        state.records.insert(key.clone(), data);
+        Ok(())
+    }
+
+    async fn get_record(&self, key: &ObjectKey) -> Result<Option<Bytes>> {
+        Ok(lock(&self.state).records.get(key).cloned())
+    }
+
+    async fn remove_record(&self, key: &ObjectKey) -> Result<()> {
+        lock(&self.state).records.remove(key);
+        Ok(())
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::range::ExtentKind;
-
-    fn kinds(extents: &[Extent]) -> Vec<(u64, ExtentKind)> {
-        extents.iter().map(|e| (e.range.start(), e.kind)).collect()
-    }
-
-    #[tokio::test]
-    async fn a_snapshot_keeps_what_was_and_the_difference_tells_what_changed() {
-        use ExtentKind::{Data, Unchanged, Zero};
-        let images = MemoryImages::new();
-        let image = images.open_or_create("volume", 16_384).await.unwrap();
-        image
-            .write(0, Bytes::from_static(&[1; 8192]))
-            .await
-            .unwrap();
-        image.snapshot("first").await.unwrap();
-        assert!(
-            image
-                .snapshot("first")
-                .await
-                .unwrap_err()
-                .is(ErrorKind::AlreadyExists)
-        );
-        image.write_zeroes(ByteRange::up_to(4096)).await.unwrap();
-        image
-            .write(12_288, Bytes::from_static(&[2; 10]))
-            .await
-            .unwrap();
-
-        let all = ByteRange::up_to(16_384);
-        let changed = image.diff(Some("first"), all).await.unwrap();
-        assert_eq!(
-            kinds(&changed),
-            [(0, Zero), (4096, Unchanged), (12_288, Data)]
-        );
-        let first = images.open("volume", Some("first")).await.unwrap();
-        assert_eq!(
-            kinds(&first.diff(None, all).await.unwrap()),
-            [(0, Data), (8192, Zero)]
-        );
-        let (buf, read) = first.read(0, Buf::zeroed(8192)).await;
-        read.unwrap();
-        assert_eq!(buf[..], [1; 8192]);
-        let write = first.write(0, Bytes::from_static(&[3])).await;
-        assert!(write.unwrap_err().is(ErrorKind::PermissionDenied));
-
-        assert!(
-            images
-                .remove("volume")
-                .await
-                .unwrap_err()
-                .is(ErrorKind::Conflict)
-        );
-        image.remove_snapshot("first").await.unwrap();
-        image.remove_snapshot("first").await.unwrap();
-        images.remove("volume").await.unwrap();
-        images.remove("volume").await.unwrap();
-        assert!(images.list("").await.unwrap().is_empty());
-    }
-
-    #[tokio::test]
-    async fn what_an_image_grew_by_is_told_as_data_or_zero() {
-        use ExtentKind::{Data, Unchanged, Zero};
-        let images = MemoryImages::new();
-        let image = images.open_or_create("volume", 4096).await.unwrap();
-        image.snapshot("small").await.unwrap();
-        image.resize(12_288).await.unwrap();
-        image.write(8192, Bytes::from_static(&[1])).await.unwrap();
-        let told = image
-            .diff(Some("small"), ByteRange::up_to(12_288))
-            .await
-            .unwrap();
-        assert_eq!(kinds(&told), [(0, Unchanged), (4096, Zero), (8192, Data)]);
-        image.put_record("meta", "{}".into()).await.unwrap();
-        assert!(image.put_record("meta", "{}".into()).await.is_err());
-        assert_eq!(image.get_record("meta").await.unwrap().unwrap(), "{}");
-        assert!(image.get_record("none").await.unwrap().is_none());
-    }
+/// Refuses a snapshot's name that no store takes.
+fn check_snapshot(name: &str) -> Result<()> {
+    check_name("make snapshot", name)
 }

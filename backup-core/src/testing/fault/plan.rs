@@ -114,7 +114,7 @@ impl Fault {
         }
     }
 
-    pub(super) fn kind(self) -> ErrorKind {
+    pub(in crate::testing) fn kind(self) -> ErrorKind {
         match self {
             Self::Fail(kind) | Self::LoseAnswer(kind) => kind,
             _ => ErrorKind::Unavailable,

@@ -109,11 +109,7 @@ async fn check(scene: &Scene, case: &Case) {
                 restored.unwrap_or_else(|e| panic!("{label}: {e:?}"));
                 assert_eq!(report.problems, [], "{label}");
             }
-            stage
-                .engine
-                .delete(&layer, &scene.cx)
-                .await
-                .unwrap();
+            stage.engine.delete(&layer, &scene.cx).await.unwrap();
             stage.assert_clean(&label);
         }
         Err(_) if matches!(op, Op::Full | Op::Incremental) => stage.assert_clean(&label),
@@ -166,11 +162,7 @@ async fn check_deleted(stage: &Stage<'_>, label: &str) {
             .await
             .unwrap_or_else(|e| panic!("{label}: half a backup: {e}"));
     }
-    stage
-        .engine
-        .delete(newest, &stage.scene.cx)
-        .await
-        .unwrap();
+    stage.engine.delete(newest, &stage.scene.cx).await.unwrap();
     stage.assert_gone(label);
 }
 
