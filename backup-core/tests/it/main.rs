@@ -15,6 +15,7 @@ mod damage;
 mod engine;
 mod faults;
 mod history;
+mod imaged;
 mod model;
 mod scan;
 mod schedules;
