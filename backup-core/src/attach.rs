@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 use crate::device::{BlockDevice, ChangeSource};
 use crate::error::Result;
 use crate::id::BackupId;
-use crate::image::Image;
 use crate::volume::{SnapshotRef, VolumeRef};
 
 /// What is to be attached.
@@ -65,8 +64,6 @@ pub struct Attachment {
     pub device: Arc<dyn BlockDevice>,
     /// What knows its changes, where something does.
     pub changes: Option<Arc<dyn ChangeSource>>,
-    /// The image itself, for image repositories that copy from image to image.
-    pub image: Option<Arc<dyn Image>>,
 }
 
 impl Attachment {
@@ -75,19 +72,12 @@ impl Attachment {
         Self {
             device,
             changes: None,
-            image: None,
         }
     }
 
     /// With something that knows its changes.
     pub fn with_changes(mut self, changes: Arc<dyn ChangeSource>) -> Self {
         self.changes = Some(changes);
-        self
-    }
-
-    /// With the image itself.
-    pub fn with_image(mut self, image: Arc<dyn Image>) -> Self {
-        self.image = Some(image);
         self
     }
 }

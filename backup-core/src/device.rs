@@ -120,6 +120,11 @@ impl ChangePoint {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of the snapshot that keeps the state, where one does: the last part of the name, behind a colon or alone.
+    pub fn snapshot(&self) -> &str {
+        self.0.rsplit(':').next().unwrap_or_default()
+    }
 }
 
 /// Knows what changed on a volume since an earlier state without reading it.

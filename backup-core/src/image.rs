@@ -3,15 +3,11 @@
 //! To add one, implement [`ImageRepository`] and [`Image`], and run `image_conformance` of the feature `testing` against a
 //! real one. [`ImageBackup`](crate::ImageBackup) makes backups of it.
 
-mod changes;
-
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-
-pub use changes::SnapshotChanges;
 
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
@@ -139,8 +135,12 @@ pub trait ImageRepository: Send + Sync + fmt::Debug + 'static {
     /// [`AlreadyExists`](crate::ErrorKind::AlreadyExists) where an image of that name is there.
     async fn create(&self, key: &ImageKey, size: u64) -> Result<Arc<dyn Image>>;
 
-    /// Opens an image as it is, to read and write, or as it was at `snapshot`, then read-only.
+    /// Opens an image to look at it, as it is or as it was at `snapshot`. Nothing can be changed by this handle, and it is
+    /// in nobody's way.
     async fn open(&self, key: &ImageKey, snapshot: Option<&str>) -> Result<Arc<dyn Image>>;
+
+    /// Opens an image to read and change it.
+    async fn open_to_write(&self, key: &ImageKey) -> Result<Arc<dyn Image>>;
 
     /// Removes an image without snapshots, and its notes. One that is missing is success.
     ///
@@ -175,9 +175,9 @@ pub const MAX_NOTE: usize = 64 << 10;
 
 /// An image: a block device with snapshots and differences between them.
 ///
-/// What a handle shows is the image's present state, or the state at the snapshot that it was opened at; that one cannot
-/// be written. The length that its geometry tells is the one at the time of opening, or of its own last
-/// [`resize`](Self::resize).
+/// What a handle shows is the image's present state, or the state at the snapshot that it was opened at. The length that
+/// its geometry tells is the one at the time of opening, or of its own last [`resize`](Self::resize). By a handle that was
+/// opened to look only, every change is [`PermissionDenied`](crate::ErrorKind::PermissionDenied).
 #[async_trait]
 pub trait Image: BlockDevice {
     /// Its snapshots, in the order in which they were made.

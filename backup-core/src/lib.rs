@@ -118,7 +118,7 @@ pub use compress::{Algorithm, Compressor, Decoder};
 pub use device::{BlockDevice, ChangePoint, ChangeSource, Geometry};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BackupId, ContainerName, JobId, Location, ObjectKey, Prefix, SnapshotId, VolumeId};
-pub use image::{Image, ImageKey, ImageLayout, ImageRepository, ImageSnapshot, SnapshotChanges};
+pub use image::{Image, ImageKey, ImageLayout, ImageRepository, ImageSnapshot};
 pub use imaged::{ImageBackup, ImagedConfig};
 pub use job::{
     CancelToken, Clock, CpuPool, CpuTask, JobContext, MemoryBudget, NoObserver, Observer, Phase,

@@ -7,7 +7,7 @@
 //! * [`MemoryDevice`], [`HoleDevice`]: block devices, the second of any length up to 16 TiB and more.
 //! * [`MemoryChangeSource`]: knows what changed on a [`MemoryDevice`].
 //! * [`MemoryImages`]: an image store with snapshots and differences, and [`FaultImages`] around one, which fails at a
-//!   call. [`MemoryAttacher`]: attaches memory devices.
+//!   call; [`SnapshotChanges`]: tells an image's changes. [`MemoryAttacher`]: attaches memory devices.
 //! * [`conformance`]: the suite that every repository must pass; [`image_conformance`]: that every image store must.
 //! * [`TestClock`]: a clock that stands still.
 //!
@@ -54,7 +54,7 @@ pub use conformance::{ConformanceOptions, conformance};
 pub use device::{DeviceCounters, MemoryDevice};
 pub use fault::{Call, Fault, FaultPlan, FaultRepository, When};
 pub use hole::HoleDevice;
-pub use image::{FaultImages, ImageCall, MemoryImages, image_conformance};
+pub use image::{FaultImages, ImageCall, MemoryImages, SnapshotChanges, image_conformance};
 pub use repository::{Event, MemoryRepository};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

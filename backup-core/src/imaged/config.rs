@@ -4,31 +4,36 @@ use crate::error::{Error, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ImagedConfig {
-    /// How many thousandths of what a change source calls unchanged are read all the same and compared, to find out a
-    /// tracker that misses writes.
-    pub audit: u32,
+    /// How many in a million bytes that a change source calls unchanged are read all the same and compared, in pieces of
+    /// 4 MiB, to find out a tracker that misses writes.
+    pub audit_per_million: u32,
 }
 
 impl ImagedConfig {
     /// One in a hundred.
-    pub const AUDIT: u32 = 10;
+    pub const AUDIT_PER_MILLION: u32 = 10_000;
 
     /// The defaults.
     pub fn new() -> Self {
-        Self { audit: Self::AUDIT }
+        Self {
+            audit_per_million: Self::AUDIT_PER_MILLION,
+        }
     }
 
-    /// Audits this many thousandths (0: nothing, 1000: everything).
-    pub fn with_audit(mut self, thousandths: u32) -> Self {
-        self.audit = thousandths;
+    /// Audits this many in a million bytes (0: nothing, `1_000_000`: everything).
+    pub fn with_audit(mut self, per_million: u32) -> Self {
+        self.audit_per_million = per_million;
         self
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        if self.audit > 1000 {
+        if self.audit_per_million > 1_000_000 {
             return Err(Error::invalid(
                 "configure",
-                format!("an audit of {} thousandths is more than 1000", self.audit),
+                format!(
+                    "an audit of {} in a million is more than all",
+                    self.audit_per_million
+                ),
             ));
         }
         Ok(())

@@ -138,13 +138,13 @@ impl Creation<'_> {
         let Some(changes) = &self.source.changes else {
             return Ok(None);
         };
-        let since = ChangePoint::new(head.snapshot.clone())?;
+        let since = &head.since;
         let audit = Audit {
-            share: self.engine.config.audit,
+            per_million: self.engine.config.audit_per_million,
             backup: self.plan.id,
         };
         let first = ByteRange::up_to(self.length.min(PIECE));
-        match changes.changed(&since, first).await {
+        match changes.changed(since, first).await {
             Err(e) if e.is(ErrorKind::NotFound) => {
                 self.cx.observer().warning(&format!(
                     "the source has no state {} to compare with: all of it is read",
@@ -155,7 +155,7 @@ impl Creation<'_> {
             asked => asked?,
         };
         let mut transfer = self.transfer_onto(head);
-        let fed = feed::changes(&mut transfer, self.length, &**changes, &since, audit).await;
+        let fed = feed::changes(&mut transfer, self.length, &**changes, since, audit).await;
         let totals = transfer.end(fed).await?;
         let Some(range) = totals.changed else {
             return Ok(Some(totals));
@@ -228,7 +228,7 @@ impl Creation<'_> {
     fn snapshot_name(&self) -> String {
         self.point
             .as_ref()
-            .map(ChangePoint::as_str)
+            .map(ChangePoint::snapshot)
             .filter(|name| ceph::backup_of_snapshot(name) == Some(self.plan.id))
             .map_or_else(
                 || ceph::snapshot_name(self.plan.id, self.plan.created_at),
@@ -270,14 +270,6 @@ impl Creation<'_> {
         {
             cx.observer().warning(&format!(
                 "what the failed backup stored could not be removed and stays until it is deleted: {e}"
-            ));
-        }
-        if let (Some(changes), Some(point)) = (&self.source.changes, &self.point)
-            && let Err(e) = changes.release(point).await
-        {
-            cx.observer().warning(&format!(
-                "the source keeps its snapshot {}: it could not be removed: {e}",
-                point.as_str()
             ));
         }
     }

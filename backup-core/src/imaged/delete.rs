@@ -64,7 +64,7 @@ async fn remove_snapshot(
     layer: &Layer,
     key: &ImageKey,
 ) -> Result<bool> {
-    let image = repository.open(key, None).await?;
+    let image = repository.open_to_write(key).await?;
     let snapshots = image.snapshots().await?;
     for snapshot in base::of_backup(&snapshots, layer.id) {
         image.remove_snapshot(&snapshot.name).await?;

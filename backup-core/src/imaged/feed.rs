@@ -19,8 +19,8 @@ const ASK_FOR_HOLES: u64 = 256 << 20;
 /// Which of the ranges that are called unchanged are looked at all the same.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Audit {
-    /// Thousandths of them.
-    pub(super) share: u32,
+    /// How many in a million.
+    pub(super) per_million: u32,
     /// Whose audit it is: another backup's looks at other ranges.
     pub(super) backup: BackupId,
 }
@@ -35,7 +35,7 @@ impl Audit {
         let mut mixed = seed ^ (piece.start() / PIECE).wrapping_mul(0x9E37_79B9_7F4A_7C15);
         mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
         mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-        (mixed ^ (mixed >> 33)) % 1000 < u64::from(self.share)
+        (mixed ^ (mixed >> 33)) % 1_000_000 < u64::from(self.per_million)
     }
 }
 
@@ -113,7 +113,7 @@ pub(super) async fn back_to(
 
 async fn unchanged(transfer: &mut Transfer, range: ByteRange, audit: Audit) -> Result<()> {
     for piece in range.pieces(PIECE) {
-        if audit.share > 0 && audit.picks(piece) {
+        if audit.per_million > 0 && audit.picks(piece) {
             transfer.begin(piece, Deed::Audit).await?;
         } else {
             transfer.skip(piece.len());
@@ -178,9 +178,9 @@ mod tests {
 
     #[test]
     fn an_audit_picks_about_its_share_and_another_backup_other_pieces() {
-        let picked = |share: u32, id: u8| {
+        let picked = |per_million: u32, id: u8| {
             let audit = Audit {
-                share,
+                per_million,
                 backup: BackupId::from_bytes([id; 16]),
             };
             ByteRange::up_to(10_000 * PIECE)
@@ -189,8 +189,8 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(picked(0, 1).len(), 0);
-        assert_eq!(picked(1000, 1).len(), 10_000);
-        let (one, other) = (picked(100, 1), picked(100, 2));
+        assert_eq!(picked(1_000_000, 1).len(), 10_000);
+        let (one, other) = (picked(100_000, 1), picked(100_000, 2));
         assert!((800..1200).contains(&one.len()), "{}", one.len());
         assert!((800..1200).contains(&other.len()), "{}", other.len());
         assert_ne!(one, other);

@@ -7,7 +7,7 @@ use super::copy::Ends;
 use super::feed;
 use super::transfer::Transfer;
 use crate::backup::Layer;
-use crate::device::BlockDevice;
+use crate::device::{BlockDevice, ChangePoint};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ceph;
 use crate::id::BackupId;
@@ -21,8 +21,10 @@ pub(super) struct Head {
     pub(super) image: Arc<dyn Image>,
     /// The image at the parent's snapshot.
     pub(super) parent: Arc<dyn Image>,
-    /// The parent's snapshot. The source's own of that state has the same name.
+    /// The parent's snapshot.
     pub(super) snapshot: String,
+    /// The source's state that the parent is of.
+    pub(super) since: ChangePoint,
 }
 
 impl Head {
@@ -52,7 +54,7 @@ impl Head {
             )
             .on(base));
         }
-        let image = match repository.open(base, None).await {
+        let image = match repository.open_to_write(base).await {
             Err(e) if e.is(ErrorKind::NotFound) => {
                 return Err(refused("the parent's base image is missing".into()));
             }
@@ -82,10 +84,17 @@ impl Head {
             )));
         }
         let snapshot = snapshot.name.clone();
+        let noted = base::note(&image, parent.id).await?;
+        let since = match noted.and_then(|note| note.ashlar.change_point) {
+            Some(point) => point,
+            // Cinder names its snapshot on the source as on the base image.
+            None => ChangePoint::new(snapshot.clone())?,
+        };
         Ok(Self {
             parent: repository.open(base, Some(&snapshot)).await?,
             image,
             snapshot,
+            since,
         })
     }
 

@@ -1,3 +1,4 @@
+mod changes;
 mod conformance;
 mod fault;
 mod handle;
@@ -11,10 +12,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use changes::SnapshotChanges;
 pub use conformance::image_conformance;
 pub use fault::{FaultImages, ImageCall};
 
-use self::handle::MemoryImage;
+use self::handle::{Access, MemoryImage};
 use super::lock;
 use super::pages::Pages;
 use crate::error::{Error, ErrorKind, Result};
@@ -118,7 +120,7 @@ impl MemoryImages {
         &self,
         key: &ImageKey,
         snapshot: Option<&str>,
-        fresh: bool,
+        access: Access,
     ) -> Result<Arc<dyn Image>> {
         let missing = || {
             let target = snapshot.map_or_else(|| key.to_string(), |s| format!("{key}@{s}"));
@@ -134,7 +136,7 @@ impl MemoryImages {
             snapshot.map(str::to_owned),
             state.handles,
             length,
-            fresh,
+            access,
         )))
     }
 }
@@ -187,11 +189,15 @@ impl ImageRepository for MemoryImages {
             };
             state.images.insert(key.clone(), stored);
         }
-        self.handle(key, None, true)
+        self.handle(key, None, Access::Fresh)
     }
 
     async fn open(&self, key: &ImageKey, snapshot: Option<&str>) -> Result<Arc<dyn Image>> {
-        self.handle(key, snapshot, false)
+        self.handle(key, snapshot, Access::Look)
+    }
+
+    async fn open_to_write(&self, key: &ImageKey) -> Result<Arc<dyn Image>> {
+        self.handle(key, None, Access::Write)
     }
 
     async fn remove(&self, key: &ImageKey) -> Result<()> {

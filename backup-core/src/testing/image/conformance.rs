@@ -106,7 +106,7 @@ impl Trial {
             .await?
         {
             let key = ImageKey::new(&self.container, name)?;
-            let image = self.repository.open(&key, None).await?;
+            let image = self.repository.open_to_write(&key).await?;
             for snapshot in image.snapshots().await? {
                 image.remove_snapshot(&snapshot.name).await?;
             }

@@ -22,6 +22,7 @@ pub enum ImageCall {
     Containers,
     Create,
     Open,
+    OpenToWrite,
     Remove,
     List,
     PutRecord,
@@ -170,6 +171,14 @@ impl ImageRepository for FaultImages {
     async fn open(&self, key: &ImageKey, snapshot: Option<&str>) -> Result<Arc<dyn Image>> {
         let work = self.inner.open(key, snapshot);
         let image = self.call(ImageCall::Open, key.to_string(), work).await?;
+        Ok(self.wrap(image))
+    }
+
+    async fn open_to_write(&self, key: &ImageKey) -> Result<Arc<dyn Image>> {
+        let work = self.inner.open_to_write(key);
+        let image = self
+            .call(ImageCall::OpenToWrite, key.to_string(), work)
+            .await?;
         Ok(self.wrap(image))
     }
 

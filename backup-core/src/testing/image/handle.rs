@@ -15,6 +15,16 @@ use crate::image::{Image, ImageKey, ImageSnapshot, MAX_NOTE};
 use crate::range::{ByteRange, Extent};
 use crate::timestamp::Timestamp;
 
+/// What a handle may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Nothing but look.
+    Look,
+    Write,
+    /// Write to an image that was just made.
+    Fresh,
+}
+
 /// An image of [`MemoryImages`], as it is or at a snapshot.
 pub(super) struct MemoryImage {
     store: MemoryImages,
@@ -22,7 +32,7 @@ pub(super) struct MemoryImage {
     snapshot: Option<String>,
     number: u64,
     length: AtomicU64,
-    fresh: bool,
+    access: Access,
 }
 
 impl MemoryImage {
@@ -32,7 +42,7 @@ impl MemoryImage {
         snapshot: Option<String>,
         number: u64,
         length: u64,
-        fresh: bool,
+        access: Access,
     ) -> Self {
         Self {
             store,
@@ -40,7 +50,7 @@ impl MemoryImage {
             snapshot,
             number,
             length: AtomicU64::new(length),
-            fresh,
+            access,
         }
     }
 
@@ -141,8 +151,8 @@ impl fmt::Debug for MemoryImage {
 impl BlockDevice for MemoryImage {
     fn geometry(&self) -> Geometry {
         Geometry::new(self.length.load(Ordering::SeqCst))
-            .with_read_only(self.snapshot.is_some())
-            .with_known_zero(self.fresh)
+            .with_read_only(self.access == Access::Look)
+            .with_known_zero(self.access == Access::Fresh)
     }
 
     fn describe(&self) -> String {

@@ -2,6 +2,7 @@
 //! the outcome is right bytes or an error that names what it was, older backups are untouched, nothing is left behind that
 //! counts, and the next run succeeds.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use backup_core::testing::{Fault, FaultImages};
@@ -106,9 +107,14 @@ async fn a_cancel_at_any_call_is_answered_and_leaves_nothing() {
             let source = stage.attach(op, &plan).await;
             store(&stage, at).fail(nth, Fault::DelayAnswer(Duration::from_millis(3)));
             let cx = scene.cx.clone().with_cancel(CancelToken::new());
-            let work = stage.run(op, &plan, &source, &cx);
+            let ended = Cell::new(false);
+            let work = async {
+                let done = stage.run(op, &plan, &source, &cx).await;
+                ended.set(true);
+                done
+            };
             let watch = async {
-                while store(&stage, at).hit().is_none() {
+                while store(&stage, at).hit().is_none() && !ended.get() {
                     tokio::time::sleep(Duration::from_micros(100)).await;
                 }
                 cx.cancel().cancel();

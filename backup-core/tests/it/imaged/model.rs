@@ -187,7 +187,7 @@ impl Life {
         &self,
         base: &backup_core::ImageKey,
     ) -> std::sync::Arc<dyn backup_core::Image> {
-        backup_core::ImageRepository::open(&self.backups, base, None)
+        backup_core::ImageRepository::open_to_write(&self.backups, base)
             .await
             .unwrap()
     }
@@ -237,7 +237,7 @@ fn image_model_every_version_restores_to_what_the_volume_held() {
         .enable_time()
         .build()
         .unwrap();
-    let audit = prop_oneof![Just(0), Just(10), Just(1000)];
+    let audit = prop_oneof![Just(0), Just(10_000), Just(1_000_000)];
     let strategy = (audit, 1..MAX, prop::collection::vec(step(), 1..28));
     runner
         .run(&strategy, |(audit, length, steps)| {

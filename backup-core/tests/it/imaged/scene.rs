@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use backup_core::format::ceph;
 use backup_core::format::volume::VolumeMetadata;
-use backup_core::testing::{FaultImages, MemoryDevice, MemoryImages};
+use backup_core::testing::{FaultImages, MemoryDevice, MemoryImages, SnapshotChanges};
 use backup_core::{Attachment, BackupRequest, Timestamp, VolumeId};
 use backup_core::{
     Backup, BackupPlan, BlockDevice, Buf, ByteRange, CancelToken, Chain, Error, ErrorKind,
     ImageBackup, ImageKey, ImageRepository, ImagedConfig, JobContext, Layer, Orphan, Outcome,
-    Report, RestoreOptions, Result, ScanItem, SnapshotChanges,
+    Report, RestoreOptions, Result, ScanItem,
 };
 use futures::TryStreamExt;
 
@@ -129,7 +129,7 @@ impl Scene {
         let backups = self.backups.duplicate();
         let faulty = FaultImages::new(Arc::new(backups.clone()));
         let source = FaultImages::new(Arc::new(self.volumes.duplicate()));
-        let config = ImagedConfig::new().with_audit(1000);
+        let config = ImagedConfig::new().with_audit(1_000_000);
         Stage {
             scene: self,
             engine: ImageBackup::new(Arc::new(faulty.clone()), config).unwrap(),
@@ -158,7 +158,7 @@ impl Stage<'_> {
     /// The volume as `op` is given it.
     pub async fn attach(&self, op: Op, plan: &BackupPlan) -> Attachment {
         let volumes: Arc<dyn ImageRepository> = Arc::new(self.source.clone());
-        let image = volumes.open(&self.scene.key, None).await.unwrap();
+        let image = volumes.open_to_write(&self.scene.key).await.unwrap();
         let name = ceph::snapshot_name(plan.id, Timestamp::now());
         image.snapshot(&name).await.unwrap();
         let shown = volumes.open(&self.scene.key, Some(&name)).await.unwrap();

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use backup_core::format::ceph;
-use backup_core::testing::{MemoryDevice, MemoryImages};
+use backup_core::testing::{MemoryDevice, MemoryImages, SnapshotChanges};
 use backup_core::{
     Attachment, Backup, BackupRequest, BlockDevice, Buf, Chain, ContainerName, Image, ImageBackup,
     ImageKey, ImageRepository, ImagedConfig, JobContext, Layer, Outcome, RestoreOptions, Result,
-    SnapshotChanges, Timestamp, VolumeId,
+    Timestamp, VolumeId,
 };
 
 use crate::history::{context, noise};
@@ -64,7 +64,7 @@ pub async fn attach(
     layer: &Layer,
     way: Way,
 ) -> Source {
-    let image = volumes.open(key, None).await.unwrap();
+    let image = volumes.open_to_write(key).await.unwrap();
     let snapshot = ceph::snapshot_name(layer.id, Timestamp::now());
     image.snapshot(&snapshot).await.unwrap();
     let shown = volumes.open(key, Some(&snapshot)).await.unwrap();
@@ -272,7 +272,7 @@ impl Life {
                 .write(0, junk[..expected.len()].to_vec().into())
                 .await
                 .unwrap();
-            targets.open(&key, None).await.unwrap()
+            targets.open_to_write(&key).await.unwrap()
         };
         self.restore(version, written).await;
         assert!(

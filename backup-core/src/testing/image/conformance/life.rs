@@ -14,7 +14,7 @@ checks![
     images_are_listed_by_their_beginning_in_order,
     snapshots_are_told_in_their_order_with_their_lengths,
     a_snapshot_of_a_name_is_made_only_once_and_removed_more_than_once,
-    a_snapshot_cannot_be_written,
+    what_was_opened_to_look_at_cannot_be_changed,
     an_image_with_snapshots_stays,
     notes_are_kept_until_they_are_removed,
     a_record_is_made_once_read_back_and_removed,
@@ -126,16 +126,32 @@ async fn a_snapshot_of_a_name_is_made_only_once_and_removed_more_than_once(
     Ok(())
 }
 
-async fn a_snapshot_cannot_be_written(t: &Trial) -> Result<()> {
+async fn what_was_opened_to_look_at_cannot_be_changed(t: &Trial) -> Result<()> {
     let image = t.create("image", 4096).await?;
     image.snapshot("s").await?;
-    let shown = t.at("image", "s").await?;
-    hold!(shown.geometry().read_only, "its geometry says otherwise");
-    let written = shown.write(0, Bytes::from_static(&[1; 512])).await;
-    hold!(
-        failed_with(&written, ErrorKind::PermissionDenied),
-        "{written:?}"
-    );
+    let looks = [
+        t.at("image", "s").await?,
+        t.repository.open(&t.key("image")?, None).await?,
+    ];
+    for look in looks {
+        hold!(look.geometry().read_only, "its geometry says otherwise");
+        let changes = [
+            look.write(0, Bytes::from_static(&[1; 512])).await,
+            look.write_zeroes(crate::ByteRange::up_to(512)).await,
+            look.snapshot("other").await,
+            look.remove_snapshot("s").await,
+            look.resize(8192).await,
+            look.set_note("note", "value").await,
+            look.lock().await,
+        ];
+        for (n, change) in changes.iter().enumerate() {
+            hold!(
+                failed_with(change, ErrorKind::PermissionDenied),
+                "change {n}: {change:?}"
+            );
+        }
+    }
+    hold!(image.snapshots().await?.len() == 1, "a snapshot is gone");
     Ok(())
 }
 
@@ -147,7 +163,7 @@ async fn an_image_with_snapshots_stays(t: &Trial) -> Result<()> {
     let key = t.key("image")?;
     let removed = t.repository.remove(&key).await;
     hold!(failed_with(&removed, ErrorKind::Conflict), "{removed:?}");
-    let image = t.repository.open(&key, None).await?;
+    let image = t.repository.open_to_write(&key).await?;
     image.remove_snapshot("s").await?;
     drop(image);
     t.remove(&key).await?;
@@ -171,7 +187,7 @@ async fn notes_are_kept_until_they_are_removed(t: &Trial) -> Result<()> {
         "told: {told:?}"
     );
     drop(image);
-    let image = t.repository.open(&t.key("image")?, None).await?;
+    let image = t.repository.open_to_write(&t.key("image")?).await?;
     let told = image.notes("other").await?;
     hold!(
         told == [own("other", &long)],
@@ -207,7 +223,7 @@ async fn a_lock_keeps_others_out_until_its_holder_is_gone(t: &Trial) -> Result<(
     let holder = t.create("image", 1 << 20).await?;
     holder.lock().await?;
     holder.write(0, sample(1, 4096)).await?;
-    let other = t.repository.open(&key, None).await?;
+    let other = t.repository.open_to_write(&key).await?;
     let locked = other.lock().await;
     hold!(failed_with(&locked, ErrorKind::Conflict), "{locked:?}");
     hold!(

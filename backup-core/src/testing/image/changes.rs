@@ -2,10 +2,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Image;
 use crate::device::{ChangePoint, ChangeSource};
 use crate::error::{Error, Result};
 use crate::id::BackupId;
+use crate::image::Image;
 use crate::range::{ByteRange, Extent};
 
 /// Tells a volume's changes by the snapshots of its own image.
