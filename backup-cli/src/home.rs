@@ -10,7 +10,7 @@ use backup_core::decorate::Limited;
 use backup_core::service::{BackupService, Caller, FileLocks, NamedRepository};
 use backup_core::{
     Algorithm, Backup, CancelToken, ChunkedBackup, ChunkedConfig, ContainerName, Error, ErrorKind,
-    JobContext, Repository, Result,
+    ImageBackup, ImageRepository, ImagedConfig, JobContext, Repository, Result,
 };
 use backup_drivers::{RepositoryConfig, Store, open, open_catalog, open_volumes};
 
@@ -104,7 +104,11 @@ impl Home {
         for (name, config) in &settings.repositories {
             let limits = settings.limits.get(name).copied().unwrap_or_default();
             let repository = match open(config) {
-                Ok(Store::Objects(repository)) => limited(repository, limits),
+                Ok(Store::Objects(repository)) => {
+                    let repository = limited(repository, limits);
+                    named_objects(name, repository, &settings, &chunked)?
+                }
+                Ok(Store::Images(repository)) => named_images(name, repository)?,
                 Ok(_) => continue,
                 Err(e) if *name == settings.backup.repository => return Err(e.on(name)),
                 // One that is not used now must not stop the others; whoever asks for it is told.
@@ -113,7 +117,7 @@ impl Home {
                     continue;
                 }
             };
-            builder = builder.repository(named(name, repository, &settings, &chunked)?);
+            builder = builder.repository(repository);
         }
         let service = builder
             .default_repository(settings.backup.repository.clone())
@@ -177,7 +181,7 @@ pub(crate) fn limited(
     Arc::new(limited.with_bandwidth(limits.max_bandwidth.unwrap_or(0)))
 }
 
-fn named(
+fn named_objects(
     name: &str,
     repository: Arc<dyn Repository>,
     settings: &Settings,
@@ -196,6 +200,18 @@ fn named(
             .map(ContainerName::new)
             .transpose()
             .map_err(|e| e.on("(the setting backup.container)"))?,
+    })
+}
+
+/// Images are not compressed, and lie in the pool that their repository names.
+fn named_images(name: &str, repository: Arc<dyn ImageRepository>) -> Result<NamedRepository> {
+    let service = repository.layout().service;
+    let backup: Arc<dyn Backup> = Arc::new(ImageBackup::new(repository, ImagedConfig::new())?);
+    Ok(NamedRepository {
+        name: name.to_owned(),
+        backup,
+        service,
+        container: None,
     })
 }
 

@@ -455,6 +455,18 @@ pub trait Backup: Send + Sync + fmt::Debug + 'static {
     /// besides. Damage is told in the report; an error means that the check could not be done.
     async fn verify(&self, chain: &Chain, cx: &JobContext) -> Result<Report>;
 
+    /// Where a backup lies whose record does not say it; `None` where it is not here. Only Cinder's ceph driver writes
+    /// such records, and only `ImageBackup` knows the answer.
+    async fn locate(
+        &self,
+        _id: BackupId,
+        _volume: VolumeId,
+        _container: Option<&ContainerName>,
+        _cx: &JobContext,
+    ) -> Result<Option<Location>> {
+        Ok(None)
+    }
+
     /// Finds all complete backups in `container`, or in all containers.
     async fn scan(
         &self,

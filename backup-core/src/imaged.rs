@@ -39,7 +39,7 @@ use crate::backup::{
 use crate::device::BlockDevice;
 use crate::error::{Error, Result};
 use crate::format::ceph::{self, BaseImage};
-use crate::id::{ContainerName, Location};
+use crate::id::{BackupId, ContainerName, Location, VolumeId};
 use crate::image::ImageRepository;
 use crate::job::JobContext;
 use crate::orphan::Orphan;
@@ -139,6 +139,16 @@ impl Backup for ImageBackup {
     /// Reads all that the newest backup holds, and sees that the others of the chain are there.
     async fn verify(&self, chain: &Chain, cx: &JobContext) -> Result<Report> {
         verify::verify(&self.repository, chain, cx).await
+    }
+
+    async fn locate(
+        &self,
+        id: BackupId,
+        volume: VolumeId,
+        container: Option<&ContainerName>,
+        _: &JobContext,
+    ) -> Result<Option<Location>> {
+        base::locate(&self.repository, id, volume, container).await
     }
 
     async fn scan(

@@ -22,6 +22,12 @@ pub(super) async fn run(home: &Home, args: BackupCreate, output: &Output) -> Res
     request.snapshot = args.snapshot;
     request.properties = properties(args.property);
 
+    if home.settings.backup.compression.is_some()
+        && home.settings.repositories[home.service.default_repository()].kind() == "ceph"
+    {
+        home.messages
+            .note("note: the setting backup.compression is ignored: images are not compressed");
+    }
     let bar = Arc::new(home.messages.bar());
     let result = home
         .service

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::ceph::{self, BackupNote, BaseImage};
 use crate::format::shorten;
 use crate::format::volume::VolumeMetadata;
-use crate::id::{BackupId, ContainerName, Location, ObjectKey};
+use crate::id::{BackupId, ContainerName, Location, ObjectKey, VolumeId};
 use crate::image::{Image, ImageKey, ImageRepository, ImageSnapshot};
 use crate::job::JobContext;
 
@@ -100,6 +100,36 @@ pub(super) async fn open(
         Some(name) if is_whole_copy(&image, name, layer.id).await? => Ok(image),
         _ => Err(missing("it was never completed")),
     }
+}
+
+/// The location of a backup whose record has no `service_metadata`: Cinder's of old, which lie in the base image of the
+/// old style, and its copies, which have none.
+pub(super) async fn locate(
+    repository: &Arc<dyn ImageRepository>,
+    id: BackupId,
+    volume: VolumeId,
+    container: Option<&ContainerName>,
+) -> Result<Option<Location>> {
+    let container = match container {
+        Some(container) => container.clone(),
+        None => repository.layout().container,
+    };
+    for base in [BaseImage::new(volume, id), BaseImage::old_style(volume)] {
+        let location = Location {
+            container: container.clone(),
+            prefix: ceph::service_metadata(&base.to_string())?,
+        };
+        let layer = Layer {
+            id,
+            location: location.clone(),
+        };
+        match open(repository, &layer).await {
+            Ok(_) => return Ok(Some(location)),
+            Err(e) if e.is(ErrorKind::NotFound) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a backup's snapshot is there.

@@ -3,6 +3,7 @@ use crate::backup::{Chain, Layer};
 use crate::catalog::label;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::record::{ImportInto, ImportedRecord, export, import};
+use crate::id::Location;
 use crate::job::JobContext;
 use crate::record::{BackupRecord, BackupStatus};
 
@@ -44,8 +45,9 @@ impl BackupService {
         record: &ExportedRecord,
         cx: &JobContext,
     ) -> Result<BackupRecord> {
-        let imported = import(&record.backup_service, &record.backup_url)?;
-        let repository = self.holder(&imported, cx).await?;
+        let mut imported = import(&record.backup_service, &record.backup_url)?;
+        let (repository, location) = self.holder(&imported, cx).await?;
+        imported.location = Some(location);
         let record = imported.into_record(ImportInto {
             user_id: caller.user_id.clone(),
             project_id: caller.project_id.clone(),
@@ -58,8 +60,12 @@ impl BackupService {
         self.catalog.import_backup(&record, cx.now()).await
     }
 
-    /// The only repository of the record's type that holds the backup.
-    async fn holder(&self, imported: &ImportedRecord, cx: &JobContext) -> Result<&NamedRepository> {
+    /// The only repository of the record's type that holds the backup, and where it lies there.
+    async fn holder(
+        &self,
+        imported: &ImportedRecord,
+        cx: &JobContext,
+    ) -> Result<(&NamedRepository, Location)> {
         let candidates: Vec<&NamedRepository> = self
             .repositories()
             .filter(|r| same_type(&r.service, &imported.service))
@@ -77,36 +83,36 @@ impl BackupService {
                 ))
                 .hint(format!("configured are: {}", known.join(", "))));
         }
-        let Some(location) = &imported.location else {
+        let mut holders = Vec::new();
+        let mut places = Vec::new();
+        for candidate in &candidates {
+            if let Some(location) = held(candidate, imported, cx).await? {
+                holders.push(*candidate);
+                places.push(location);
+            }
+        }
+        if imported.location.is_none() && places.is_empty() {
             return Err(
                 Error::invalid(IMPORT, "the record does not say where the backup lies")
                     .on(imported.id),
             );
-        };
-        let layer = Layer {
-            id: imported.id,
-            location: location.clone(),
-        };
-        let mut holders = Vec::new();
-        for candidate in &candidates {
-            if holds(candidate, &layer, cx).await? {
-                holders.push(*candidate);
-            }
         }
+        let location = places.first().or(imported.location.as_ref());
+        let location = location.map(ToString::to_string).unwrap_or_default();
         let names = |of: &[&NamedRepository]| {
             let names: Vec<&str> = of.iter().map(|r| r.name.as_str()).collect();
             names.join(", ")
         };
-        match holders.as_slice() {
-            [one] => Ok(one),
-            [] => Err(Error::new(ErrorKind::NotFound, IMPORT)
+        match (holders.as_slice(), places.pop()) {
+            ([one], Some(place)) => Ok((one, place)),
+            ([], _) => Err(Error::new(ErrorKind::NotFound, IMPORT)
                 .on(imported.id)
                 .because(format!(
                     "no repository of its type holds {location}; looked in: {}",
                     names(&candidates)
                 ))
                 .hint("check the path or bucket of these repositories in the configuration")),
-            several => Err(Error::new(ErrorKind::Conflict, IMPORT)
+            (several, _) => Err(Error::new(ErrorKind::Conflict, IMPORT)
                 .on(imported.id)
                 .because(format!(
                     "several repositories hold {location}: {}",
@@ -128,17 +134,37 @@ fn same_type(ours: &str, service: &str) -> bool {
     begins(ours, service) || begins(service, ours) || (is_file(ours) && is_file(service))
 }
 
-/// Whether the repository has the backup, sound or not.
-async fn holds(repository: &NamedRepository, layer: &Layer, cx: &JobContext) -> Result<bool> {
-    let Some(chain) = Chain::new(vec![layer.clone()]) else {
-        return Ok(false);
+/// Where the repository has the backup, sound or not.
+async fn held(
+    repository: &NamedRepository,
+    imported: &ImportedRecord,
+    cx: &JobContext,
+) -> Result<Option<Location>> {
+    let Some(location) = &imported.location else {
+        let Some(volume) = imported.volume_id else {
+            return Ok(None);
+        };
+        let container = imported.container.as_ref();
+        return repository
+            .backup
+            .locate(imported.id, volume, container, cx)
+            .await;
+    };
+    let layer = Layer {
+        id: imported.id,
+        location: location.clone(),
+    };
+    let Some(chain) = Chain::new(vec![layer]) else {
+        return Ok(None);
     };
     match repository.backup.length(&chain, cx).await {
-        Ok(_) => Ok(true),
+        Ok(_) => Ok(Some(location.clone())),
         Err(e) => match e.kind() {
-            ErrorKind::NotFound => Ok(false),
+            ErrorKind::NotFound => Ok(None),
             // It is there, and a verify or a restore will tell what is wrong with it.
-            ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Conflict => Ok(true),
+            ErrorKind::Corrupt | ErrorKind::Unsupported | ErrorKind::Conflict => {
+                Ok(Some(location.clone()))
+            }
             _ => Err(e),
         },
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod faults;
+mod images;
 mod jobs;
 mod orphans;
 mod records;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::{MAX_URL, check_service};
 use crate::error::{Error, Result};
 use crate::format::json::{parse_bounded, scalar_text, shorten};
-use crate::id::{BackupId, Location, SnapshotId, VolumeId};
+use crate::id::{BackupId, ContainerName, Location, SnapshotId, VolumeId};
 use crate::record::{BackupRecord, BackupStatus, GIB, gib_rounded_up};
 use crate::timestamp::Timestamp;
 
@@ -60,6 +60,8 @@ pub struct ImportedRecord {
     pub properties: BTreeMap<String, String>,
     /// Where it lies; `None` where the record does not tell.
     pub location: Option<Location>,
+    /// The container, which a record may tell alone.
+    pub container: Option<ContainerName>,
     /// Data objects.
     pub object_count: u64,
     /// Bytes stored; only in records of ours.
@@ -179,8 +181,12 @@ pub fn import(service: &str, url: &str) -> Result<ImportedRecord> {
     if volume_length.is_some_and(|length| gib_rounded_up(length) > size_gib) {
         return Err(f.wrong("size", "is less than the record's volume_length"));
     }
-    let location = match (f.text("container")?, f.text("service_metadata")?) {
-        (Some(container), Some(prefix)) => Some(BackupRecord::location_of(&container, &prefix)?),
+    let container = f.text("container")?.filter(|name| !name.is_empty());
+    let container = container.map(ContainerName::new).transpose()?;
+    let location = match (&container, f.text("service_metadata")?) {
+        (Some(container), Some(prefix)) => {
+            Some(BackupRecord::location_of(container.as_str(), &prefix)?)
+        }
         _ => None,
     };
     Ok(ImportedRecord {
@@ -197,6 +203,7 @@ pub fn import(service: &str, url: &str) -> Result<ImportedRecord> {
         description: f.text("display_description")?,
         properties: f.properties("metadata")?,
         location,
+        container,
         object_count: f.number("object_count")?.unwrap_or(0),
         stored_bytes: ours.number("stored_bytes")?,
         temp_volume_id: f.text("temp_volume_id")?,
