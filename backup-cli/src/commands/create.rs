@@ -22,11 +22,15 @@ pub(super) async fn run(home: &Home, args: BackupCreate, output: &Output) -> Res
     request.snapshot = args.snapshot;
     request.properties = properties(args.property);
 
-    if home.settings.backup.compression.is_some()
-        && home.settings.repositories[home.service.default_repository()].kind() == "ceph"
-    {
-        home.messages
-            .note("note: the setting backup.compression is ignored: images are not compressed");
+    let settings = &home.settings;
+    let keeps_images = settings
+        .repositories
+        .get(&settings.backup.repository)
+        .is_some_and(|config| config.kind() == "ceph");
+    if keeps_images && settings.backup.compression.is_some() {
+        home.messages.note(format_args!(
+            "note: the setting backup.compression is ignored: images are not compressed"
+        ));
     }
     let bar = Arc::new(home.messages.bar());
     let result = home
