@@ -121,7 +121,7 @@ pub(super) async fn piece(
     let Some(onto) = &ends.onto else {
         return Err(Error::internal(ends.operation, "a copy without a target"));
     };
-    let fresh = range.start() >= ends.zero_from;
+    let (operation, fresh) = (ends.operation, range.start() >= ends.zero_from);
     let writes = found.into_iter().map(|run| {
         let part = new.slice(run.part.clone());
         let place = ByteRange::at(range.start() + run.part.start as u64, part.len() as u64);
@@ -137,7 +137,7 @@ pub(super) async fn piece(
                     Ok((0, length))
                 }
                 (RunKind::Zero | RunKind::Same, Some(_)) => Ok((0, 0)),
-                (_, None) => Err(Error::internal(ends.operation, "a run past all ends")),
+                (_, None) => Err(Error::internal(operation, "a run past all ends")),
             }
         }
     });

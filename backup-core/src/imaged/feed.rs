@@ -1,5 +1,7 @@
 //! What is to be moved, asked for window by window: it comes as extents, and becomes ranges on their way.
 
+use std::sync::Arc;
+
 use super::copy::Deed;
 use super::transfer::{PIECE, Transfer};
 use crate::device::{ChangePoint, ChangeSource};
@@ -42,9 +44,9 @@ impl Audit {
 /// All that the source holds: its data by `deed`, its holes as zeroes.
 pub(super) async fn whole(transfer: &mut Transfer, length: u64, deed: Deed) -> Result<()> {
     for window in ByteRange::up_to(length).pieces(WINDOW) {
-        let from = &transfer.ends().from;
-        let (name, extents) = (from.describe(), from.allocated(window).await?);
-        check_cover("ask for holes", window, &extents).map_err(|e| e.on(name))?;
+        let from = Arc::clone(&transfer.ends().from);
+        let extents = from.allocated(window).await?;
+        check_cover("ask for holes", window, &extents).map_err(|e| e.on(from.describe()))?;
         let mut zeroes = Vec::new();
         for extent in extents {
             match extent.kind {

@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::base;
 use crate::backup::{Layer, Problem, ScanItem, Scanned};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::format::ceph::{self, BackupNote, BaseImage};
 use crate::format::volume::VolumeMetadata;
 use crate::id::{BackupId, ContainerName, Location};
@@ -65,7 +65,7 @@ pub(super) async fn scan(
             }
         })
         .buffered(LOOKS)
-        .map_ok(|items: Vec<ScanItem>| futures::stream::iter(items.into_iter().map(Ok)))
+        .map_ok(|items: Vec<ScanItem>| futures::stream::iter(items.into_iter().map(Ok::<_, Error>)))
         .try_flatten();
     Ok(Box::pin(looks))
 }
