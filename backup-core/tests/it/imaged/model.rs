@@ -206,7 +206,7 @@ fn number_in(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// `ASHLAR_IMAGE_MODEL_CASES` says how many histories; `ASHLAR_SEED` makes a run repeat. Histories that failed once come
+/// `ASHLAR_MODEL_CASES` says how many histories; `ASHLAR_SEED` makes a run repeat. Histories that failed once come
 /// first; their seeds stay in proptest-regressions.
 #[test]
 fn image_model_every_version_restores_to_what_the_volume_held() {
@@ -215,7 +215,7 @@ fn image_model_every_version_restores_to_what_the_volume_held() {
         "/proptest-regressions/image_model.txt"
     );
     let config = Config {
-        cases: number_in("ASHLAR_IMAGE_MODEL_CASES")
+        cases: number_in("ASHLAR_MODEL_CASES")
             .and_then(|n| n.try_into().ok())
             .unwrap_or(24),
         max_shrink_iters: 200,
