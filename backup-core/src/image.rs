@@ -203,12 +203,15 @@ pub trait Image: BlockDevice {
     /// Sets the image's length in bytes. What is cut off is lost; what is added reads as zeroes.
     async fn resize(&self, size: u64) -> Result<()>;
 
-    /// Keeps everybody else from writing to the image until this handle is dropped. A holder that died counts no more,
-    /// at the latest when the store has noticed.
+    /// Keeps everybody else from writing to the image until [`unlock`](Self::unlock), or some time after this handle was
+    /// dropped. A holder that died counts no more once the store has noticed.
     ///
     /// # Errors
     /// [`Conflict`](crate::ErrorKind::Conflict) where somebody else holds it.
     async fn lock(&self) -> Result<()>;
+
+    /// Gives the lock back. Success where this handle does not hold it.
+    async fn unlock(&self) -> Result<()>;
 
     /// When its bytes were last changed, or it was made; `None` where the store does not tell.
     async fn modified(&self) -> Result<Option<Timestamp>>;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::copy::{Deed, Ends};
 use super::feed::{self, Audit};
-use super::head::Head;
+use super::head::{Head, lock};
 use super::transfer::{PIECE, Totals, Transfer};
 use super::{ImageBackup, base, delete};
 use crate::attach::Attachment;
@@ -34,10 +34,17 @@ pub(super) async fn create(
         base: base::key(&plan.location)?,
         length: source.device.geometry().length,
         point: None,
+        held: None,
         begun: false,
     };
-    // All handles of the image are closed when this is over, and the clean-up can remove it.
     let result = creation.run().await;
+    if let Some(image) = creation.held.take()
+        && let Err(e) = image.unlock().await
+    {
+        cx.observer()
+            .warning(&format!("the base image stays locked for a while: {e}"));
+    }
+    // All handles of the image are closed now, or about to be, and the clean-up can remove it.
     if result.is_err() {
         creation.clean_up().await;
     }
@@ -54,6 +61,8 @@ struct Creation<'a> {
     length: u64,
     /// The source's state, where it can be compared with later.
     point: Option<ChangePoint>,
+    /// The base image, locked.
+    held: Option<Arc<dyn Image>>,
     /// Whether there may be something of this backup in the repository.
     begun: bool,
 }
@@ -77,7 +86,10 @@ impl Creation<'_> {
         let head = match self.parent {
             Some(parent) => {
                 let repository = self.engine.repository();
-                Some(Head::open(repository, &self.base, parent, self.plan.id).await?)
+                let head =
+                    Head::open(repository, &self.base, parent, self.plan.id, self.cx).await?;
+                self.held = Some(Arc::clone(&head.image));
+                Some(head)
             }
             None => None,
         };
@@ -110,7 +122,8 @@ impl Creation<'_> {
             }
             created => created?,
         };
-        image.lock().await?;
+        lock(&image, self.cx).await?;
+        self.held = Some(Arc::clone(&image));
         self.note(&image, None).await?;
         let mut transfer = Transfer::new(self.ends(&image, None, 0), Phase::BackUp, self.length);
         let fed = feed::whole(&mut transfer, self.length, Deed::Copy).await;

@@ -1,6 +1,7 @@
 //! The head of a base image, made ready for an incremental.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::base;
 use super::copy::Ends;
@@ -15,6 +16,34 @@ use crate::image::{Image, ImageKey, ImageRepository};
 use crate::job::{JobContext, Phase};
 
 const OPERATION: &str = "back up incrementally";
+
+/// How long is waited for somebody else's lock: a client that died counts for half a minute.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// How often is looked.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Locks an image, waiting for a holder that is about to end, or dead.
+pub(super) async fn lock(image: &Arc<dyn Image>, cx: &JobContext) -> Result<()> {
+    let end = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match image.lock().await {
+            Err(e) if e.is(ErrorKind::Conflict) && tokio::time::Instant::now() < end => {}
+            locked => return locked,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = cx.cancel().cancelled() => return Err(Error::cancelled(OPERATION)),
+        }
+    }
+}
+
+fn refused(base: &ImageKey, why: String) -> Error {
+    Error::new(ErrorKind::Conflict, OPERATION)
+        .on(base)
+        .because(why)
+        .hint("make a full backup")
+}
 
 /// The base image of a chain, locked, and its parent's state.
 pub(super) struct Head {
@@ -37,13 +66,8 @@ impl Head {
         base: &ImageKey,
         parent: &Layer,
         id: BackupId,
+        cx: &JobContext,
     ) -> Result<Self> {
-        let refused = |why: String| {
-            Error::new(ErrorKind::Conflict, OPERATION)
-                .on(base)
-                .because(why)
-                .hint("make a full backup")
-        };
         if base::key(&parent.location)? != *base {
             return Err(Error::invalid(
                 OPERATION,
@@ -56,11 +80,26 @@ impl Head {
         }
         let image = match repository.open_to_write(base).await {
             Err(e) if e.is(ErrorKind::NotFound) => {
-                return Err(refused("the parent's base image is missing".into()));
+                return Err(refused(base, "the parent's base image is missing".into()));
             }
             opened => opened?,
         };
-        image.lock().await?;
+        lock(&image, cx).await?;
+        let head = Self::locked(repository, base, parent, id, &image).await;
+        if head.is_err() {
+            // What is told is why; the lock ends with its handle too.
+            let _later = image.unlock().await;
+        }
+        head
+    }
+
+    async fn locked(
+        repository: &Arc<dyn ImageRepository>,
+        base: &ImageKey,
+        parent: &Layer,
+        id: BackupId,
+        image: &Arc<dyn Image>,
+    ) -> Result<Self> {
         let snapshots = image.snapshots().await?;
         if !base::of_backup(&snapshots, id).is_empty() {
             return Err(Error::new(ErrorKind::AlreadyExists, OPERATION)
@@ -68,23 +107,19 @@ impl Head {
                 .because(format!("it has a snapshot of backup {id} already")));
         }
         let Some(snapshot) = base::snapshot_of(&snapshots, parent.id, base)? else {
-            return Err(refused(format!(
-                "it has no snapshot of the parent, {}",
-                parent.id
-            )));
+            let why = format!("it has no snapshot of the parent, {}", parent.id);
+            return Err(refused(base, why));
         };
         // Cinder takes its next incremental on the newest backup, and counts on the head to be what that one holds.
         let newest = snapshots
             .iter()
             .rfind(|s| ceph::is_backup_snapshot(&s.name));
         if newest.is_some_and(|newest| newest.name != snapshot.name) {
-            return Err(refused(format!(
-                "the parent, {}, is not the newest backup in it",
-                parent.id
-            )));
+            let why = format!("the parent, {}, is not the newest backup in it", parent.id);
+            return Err(refused(base, why));
         }
         let snapshot = snapshot.name.clone();
-        let noted = base::note(&image, parent.id).await?;
+        let noted = base::note(image, parent.id).await?;
         let since = match noted.and_then(|note| note.ashlar.change_point) {
             Some(point) => point,
             // Cinder names its snapshot on the source as on the base image.
@@ -92,7 +127,7 @@ impl Head {
         };
         Ok(Self {
             parent: repository.open(base, Some(&snapshot)).await?,
-            image,
+            image: Arc::clone(image),
             snapshot,
             since,
         })

@@ -40,6 +40,7 @@ pub enum ImageCall {
     Diff,
     Resize,
     Lock,
+    Unlock,
     Modified,
     SetNote,
     Notes,
@@ -306,6 +307,10 @@ impl Image for FaultImage {
 
     async fn lock(&self) -> Result<()> {
         self.call(ImageCall::Lock, self.inner.lock()).await
+    }
+
+    async fn unlock(&self) -> Result<()> {
+        self.call(ImageCall::Unlock, self.inner.unlock()).await
     }
 
     async fn modified(&self) -> Result<Option<Timestamp>> {

@@ -286,6 +286,15 @@ impl Image for MemoryImage {
         })
     }
 
+    async fn unlock(&self) -> Result<()> {
+        self.image("unlock image", |stored| {
+            if stored.holder == Some(self.number) {
+                stored.holder = None;
+            }
+            Ok(())
+        })
+    }
+
     async fn modified(&self) -> Result<Option<Timestamp>> {
         self.image("tell when it changed", |stored| Ok(Some(stored.modified)))
     }

@@ -362,7 +362,8 @@ async fn an_image_that_was_there_before_is_told_and_left() {
     assert!(l.backups.open(&key, None).await.is_ok());
 }
 
-#[tokio::test]
+// The clock runs as fast as nobody is at work: a lock is waited for.
+#[tokio::test(start_paused = true)]
 async fn two_incrementals_at_once_on_one_image_are_not_mixed() {
     let mut l = life(MIB).await;
     l.full(Way::Tracked).await;

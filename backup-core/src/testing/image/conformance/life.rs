@@ -231,6 +231,12 @@ async fn a_lock_keeps_others_out_until_its_holder_is_gone(t: &Trial) -> Result<(
         "others cannot even read"
     );
     holder.flush().await?;
+    holder.unlock().await?;
+    other.lock().await?;
+    other.write(4096, sample(3, 4096)).await?;
+    other.unlock().await?;
+    other.unlock().await?;
+    holder.lock().await?;
     drop(holder);
     // It may take the store a moment to close the handle.
     for _ in 0..100 {
