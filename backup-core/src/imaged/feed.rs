@@ -152,11 +152,12 @@ async fn zero(transfer: &mut Transfer, window: ByteRange, ranges: Vec<ByteRange>
         .unwrap_or(ByteRange::up_to(0));
     let extents = onto.allocated(window).await?;
     check_cover("ask for holes", window, &extents).map_err(|e| e.on(onto.describe()))?;
-    let mut held = extents
-        .iter()
+    let held: Vec<ByteRange> = extents
+        .into_iter()
         .filter(|e| e.kind != ExtentKind::Zero)
         .map(|e| e.range)
-        .peekable();
+        .collect();
+    let mut held = held.into_iter().peekable();
     for range in ranges {
         let mut zeroed = 0;
         while let Some(&data) = held.peek() {

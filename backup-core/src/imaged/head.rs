@@ -8,7 +8,7 @@ use super::copy::Ends;
 use super::feed;
 use super::transfer::Transfer;
 use crate::backup::Layer;
-use crate::device::{BlockDevice, ChangePoint};
+use crate::device::ChangePoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ceph;
 use crate::id::BackupId;

@@ -196,7 +196,7 @@ async fn deleting_a_backup_leaves_its_neighbours() {
     h.full().await;
     h.volume.poke(0, b"x");
     h.incremental().await;
-    let inc = h.versions[1].layer.location.clone();
+    let inc = h.versions[1].layer.clone();
     h.engine.delete(&inc, &h.cx).await.unwrap();
     h.engine.delete(&inc, &h.cx).await.unwrap();
     assert!(

@@ -26,7 +26,7 @@ async fn images_that_fail_anywhere_are_found_out() {
         .unwrap();
     let calls = counted.calls();
     assert!(calls > 100, "{calls}");
-    for n in (0..calls).step_by(7) {
+    for n in (0..calls).step_by(41) {
         let faulty = FaultImages::new(Arc::new(images()));
         faulty.fail(n, Fault::Fail(ErrorKind::Io));
         let failed = image_conformance(Arc::new(faulty.clone()), &pool).await;

@@ -6,8 +6,8 @@ use backup_core::format::ceph::{self, BaseImage};
 use backup_core::testing::{MemoryDevice, MemoryImages};
 use backup_core::{
     Attachment, Backup, BackupId, BlockDevice, Buf, ByteRange, Chain, ChangePoint, ChangeSource,
-    ErrorKind, Extent, ExtentKind, Image, ImageBackup, ImageKey, ImageRepository, ImagedConfig,
-    Layer, Location, ObjectKey, Observer, OrphanKind, Progress, RestoreOptions, Result, ScanItem,
+    ErrorKind, Extent, ExtentKind, ImageBackup, ImageKey, ImageRepository, ImagedConfig, Layer,
+    Location, ObjectKey, Observer, OrphanKind, Progress, RestoreOptions, Result, ScanItem,
     Timestamp, VolumeId,
 };
 use futures::TryStreamExt;

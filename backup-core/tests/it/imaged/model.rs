@@ -1,6 +1,6 @@
 //! Random histories against a model: every version restores to what the volume held.
 
-use backup_core::{BlockDevice, ByteRange, ErrorKind, ImagedConfig};
+use backup_core::{ByteRange, ErrorKind, ImagedConfig};
 use proptest::prelude::*;
 use proptest::test_runner::{
     Config, FileFailurePersistence, RngAlgorithm, TestCaseError, TestRng, TestRunner,
