@@ -155,10 +155,11 @@ impl Transfer {
         loop {
             tokio::select! {
                 permit = &mut acquiring => return permit.map(Some),
-                done = self.tasks.join_next(), if !self.tasks.is_empty() => match done {
-                    Some(done) => self.count(done)?,
-                    None => {}
-                },
+                done = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Some(done) = done {
+                        self.count(done)?;
+                    }
+                }
                 () = cancel.cancelled() => return Err(Error::cancelled(self.ends.operation)),
             }
         }
