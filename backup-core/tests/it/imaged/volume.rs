@@ -265,7 +265,7 @@ impl Life {
         let targets = MemoryImages::new(pool("targets"));
         let key = ImageKey::new(&pool("targets"), "volume-x").unwrap();
         let image = targets.create(&key, length).await.unwrap();
-        let written = if version % 2 == 0 {
+        let written = if version.is_multiple_of(2) {
             Arc::<dyn Image>::clone(&image)
         } else {
             image
