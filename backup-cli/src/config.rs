@@ -59,6 +59,8 @@ pub(crate) struct BackupSettings {
     pub(crate) hash_block_size: Option<u64>,
     /// Bytes.
     pub(crate) join_gap: Option<u64>,
+    /// How much of what is told as unchanged is read all the same; None for the engine's default.
+    pub(crate) audit_percent: Option<u32>,
     /// Bytes.
     pub(crate) memory: Option<u64>,
     /// Requests to the repository in flight at once.
@@ -78,6 +80,7 @@ impl Default for BackupSettings {
             chunk_size: None,
             hash_block_size: None,
             join_gap: None,
+            audit_percent: None,
             memory: None,
             concurrency: None,
             max_bandwidth: None,

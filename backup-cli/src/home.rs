@@ -223,6 +223,9 @@ fn chunked_config(settings: &Settings) -> Result<ChunkedConfig> {
     config.chunk_size = set.chunk_size.unwrap_or(config.chunk_size);
     config.block_size = set.hash_block_size.unwrap_or(config.block_size);
     config.join.join_gap = set.join_gap.unwrap_or(config.join.join_gap);
+    if let Some(percent) = set.audit_percent {
+        config.audit_per_million = percent * 10_000;
+    }
     Ok(config)
 }
 

@@ -12,6 +12,7 @@ mod output;
 mod signals;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -20,7 +21,10 @@ use args::Cli;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.global.verbose);
-    match commands::run(cli) {
+    let done = commands::run(cli);
+    // A cluster that does not answer must not keep the program from ending.
+    backup_drivers::wait_until_closed(Duration::from_secs(5));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.tell();
@@ -48,6 +52,7 @@ fn start_log(verbose: u8) {
             ("backup_posix", ours),
             ("backup_nfs", ours),
             ("backup_file", ours),
+            ("backup_rbd", ours),
             ("backup_catalog_sql", ours),
         ])
         .with_default(LevelFilter::ERROR);

@@ -93,8 +93,9 @@ impl fmt::Debug for Attachment {
 
 /// Exposes volumes and snapshots as devices, and cleans up behind itself.
 ///
-/// The steps of a job: `plan`, store the plan, `execute`, transfer, `undo`. `undo` runs on success, error and cancel,
-/// and again after a restart: it is idempotent, also for a plan that was never executed or only half.
+/// The steps of a job: `plan`, store the plan, `execute`, transfer, then `keep` where a backup is complete, else `undo`.
+/// These run on success, error and cancel, and again after a restart: both are idempotent, also for a plan that was
+/// never executed or only half.
 #[async_trait]
 pub trait DeviceAttacher: Send + Sync + fmt::Debug + 'static {
     /// Chooses how, without doing anything.
@@ -109,4 +110,10 @@ pub trait DeviceAttacher: Send + Sync + fmt::Debug + 'static {
 
     /// Detaches, and removes everything temporary that the plan names. Missing things are success.
     async fn undo(&self, plan: &AttachPlan) -> Result<()>;
+
+    /// As [`undo`](Self::undo), for a backup that is complete: what its change point stands on stays for the next
+    /// incremental, and what older ones stood on may go.
+    async fn keep(&self, plan: &AttachPlan) -> Result<()> {
+        self.undo(plan).await
+    }
 }

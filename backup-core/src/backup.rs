@@ -188,8 +188,10 @@ pub struct Outcome {
     pub stored_bytes: u64,
     /// Bytes of hash list and metadata.
     pub index_bytes: u64,
-    /// Bytes read from the source.
+    /// Bytes read from the source, those of an audit left out.
     pub read_bytes: u64,
+    /// Bytes read to see whether the change source is right.
+    pub audited_bytes: u64,
     /// Bytes of the volume that the backup's objects cover (all of it for a full one).
     pub covered_bytes: u64,
     /// The state that a later incremental may ask the change source about.
@@ -205,6 +207,7 @@ impl Outcome {
             stored_bytes: 0,
             index_bytes: 0,
             read_bytes: 0,
+            audited_bytes: 0,
             covered_bytes: 0,
             change_point: None,
         }

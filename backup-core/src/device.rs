@@ -129,8 +129,8 @@ impl ChangePoint {
 
 /// Knows what changed on a volume since an earlier state without reading it.
 ///
-/// **Unstable** until RBD has proven it. What it calls [`Unchanged`](crate::ExtentKind::Unchanged) is trusted (but
-/// for an audit of a sample): when in doubt it must answer [`Unknown`](crate::ExtentKind::Unknown).
+/// What it calls [`Unchanged`](crate::ExtentKind::Unchanged) is trusted (but for an audit of a sample): when in doubt it
+/// must answer [`Unknown`](crate::ExtentKind::Unknown).
 #[async_trait]
 pub trait ChangeSource: Send + Sync + fmt::Debug + 'static {
     /// Marks the state of the volume that the attached device shows, for the backup `id`. Idempotent.

@@ -55,6 +55,13 @@ uuid_id!(
     BackupId,
     "backup"
 );
+impl BackupId {
+    /// 64 of its bits: a number that differs from backup to backup.
+    pub(crate) fn low_bits(self) -> u64 {
+        self.0.as_u64_pair().1
+    }
+}
+
 uuid_id!(
     /// A volume's ID: a UUID.
     VolumeId,

@@ -70,7 +70,7 @@
 //! | words: IDs, ranges, times, errors | [`id`], [`range`], [`timestamp`], [`error`](mod@error) |
 //! | memory repository and devices, planned faults, the suite for repositories | `testing`, with the feature `testing` |
 //!
-//! **Unstable**: [`image`] and [`ChangeSource`], until a driver for Ceph RBD has proven them.
+//! **Unstable**: [`image`], until a driver for Ceph RBD has proven it.
 //!
 //! # Features
 //!

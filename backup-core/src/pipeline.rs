@@ -3,5 +3,5 @@
 mod units;
 mod zero;
 
-pub(crate) use units::{Unit, UnitKind, UnitPlanner, check_cover};
+pub(crate) use units::{AuditSample, Unit, UnitKind, UnitPlanner, check_cover};
 pub use zero::{ZeroObject, ZeroStreams};

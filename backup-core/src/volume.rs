@@ -192,6 +192,12 @@ pub trait VolumeProvider: DeviceAttacher {
     /// location and length in bytes.
     async fn adopt(&self, id: VolumeId, existing: &str) -> Result<(String, u64)>;
 
+    /// The ID of the volume that `existing` is already, by its name: an image that Cinder made. An adopted one keeps
+    /// it, so that its backups are the same volume's for both.
+    fn id_in(&self, _existing: &str) -> Option<VolumeId> {
+        None
+    }
+
     /// Removes a volume that [`create_volume`](Self::create_volume) made.
     async fn delete_volume(&self, volume: &VolumeRef) -> Result<()>;
 

@@ -116,6 +116,12 @@ pub enum VolumesConfig {
         /// Where new volumes are made; the embedder's default where it is not set.
         path: Option<PathBuf>,
     },
+    /// Images of a pool of a Ceph cluster.
+    #[cfg(feature = "rbd")]
+    Rbd(Box<backup_rbd::RbdVolumesConfig>),
+    /// Images of a pool of a Ceph cluster.
+    #[cfg(not(feature = "rbd"))]
+    Rbd,
 }
 
 impl VolumesConfig {
@@ -125,25 +131,42 @@ impl VolumesConfig {
             Self::File { path } => Self::File {
                 path: Some(path.unwrap_or_else(|| default.to_path_buf())),
             },
+            other => other,
         }
     }
 }
 
-// By hand, since `provider` may be left out: there is one so far.
+// By hand, since `provider` may be left out.
 impl<'de> Deserialize<'de> for VolumesConfig {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
         struct Table {
             #[serde(default)]
             provider: Option<String>,
+            #[serde(flatten)]
+            settings: serde_json::Map<String, serde_json::Value>,
+        }
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct FileTable {
             #[serde(default)]
             path: Option<PathBuf>,
         }
-        let table = Table::deserialize(deserializer)?;
-        match table.provider.as_deref() {
-            None | Some("file") => Ok(Self::File { path: table.path }),
-            Some(other) => Err(serde::de::Error::unknown_variant(other, &["file"])),
+        let Table { provider, settings } = Table::deserialize(deserializer)?;
+        let settings = serde_json::Value::Object(settings);
+        let wrong = |e: serde_json::Error| serde::de::Error::custom(format!("[volumes]: {e}"));
+        match provider.as_deref() {
+            None | Some("file") => {
+                let FileTable { path } = serde_json::from_value(settings).map_err(wrong)?;
+                Ok(Self::File { path })
+            }
+            #[cfg(feature = "rbd")]
+            Some("rbd") => Ok(Self::Rbd(Box::new(
+                serde_json::from_value(settings).map_err(wrong)?,
+            ))),
+            #[cfg(not(feature = "rbd"))]
+            Some("rbd") => Ok(Self::Rbd),
+            Some(other) => Err(serde::de::Error::unknown_variant(other, &["file", "rbd"])),
         }
     }
 }

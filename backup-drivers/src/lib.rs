@@ -9,6 +9,7 @@
 //! | `s3` | `backup-s3` | a repository in S3 buckets, as Cinder's s3 driver lays it out |
 //! | `swift` | `backup-swift` | a repository in Swift's containers, as Cinder's swift driver lays it out |
 //! | `file` | `backup-file` | image files and block devices as volumes |
+//! | `rbd` (not a default) | `backup-rbd` | images of Ceph RBD as volumes; needs librbd |
 //! | `catalog-sql` | `backup-catalog-sql` | the catalogue in SQLite |
 //!
 //! The configuration types are plain serde: they read from TOML, JSON or whatever else the embedder has.
@@ -48,6 +49,8 @@ pub use backup_file as file;
 pub use backup_nfs as nfs;
 #[cfg(feature = "posix")]
 pub use backup_posix as posix;
+#[cfg(feature = "rbd")]
+pub use backup_rbd as rbd;
 #[cfg(feature = "s3")]
 pub use backup_s3 as s3;
 #[cfg(feature = "swift")]
@@ -105,6 +108,14 @@ pub fn open_volumes(config: &VolumesConfig) -> Result<Arc<dyn VolumeProvider>> {
         )),
         #[cfg(not(feature = "file"))]
         VolumesConfig::File { .. } => Err(not_in_this_build("file")),
+        #[cfg(feature = "rbd")]
+        VolumesConfig::Rbd(config) => Ok(Arc::new(backup_rbd::RbdVolumes::new(
+            config.as_ref().clone(),
+        )?)),
+        #[cfg(not(feature = "rbd"))]
+        VolumesConfig::Rbd => Err(Error::new(ErrorKind::Unsupported, "open the volumes")
+            .because("this build has no Ceph")
+            .hint("build it with --features rbd; that needs librbd-dev and librados-dev")),
     }
 }
 
@@ -128,6 +139,18 @@ pub async fn open_catalog(url: &str) -> Result<Arc<dyn Catalog>> {
             "a database of type {scheme:?} is not in this build yet"
         ))
         .hint("use sqlite:/path/to/catalogue.sqlite"))
+}
+
+/// Waits until connections that were opened here are closed, at most `deadline`; whether they are. To be called before
+/// the process ends: librados' own threads must not run while the C++ library takes its global state down.
+pub fn wait_until_closed(deadline: std::time::Duration) -> bool {
+    #[cfg(feature = "rbd")]
+    return backup_rbd::wait_until_closed(deadline);
+    #[cfg(not(feature = "rbd"))]
+    {
+        let _ = deadline;
+        true
+    }
 }
 
 fn not_in_this_build(kind: &str) -> Error {

@@ -3,15 +3,42 @@
 export CARGO_TERM_COLOR=never
 export CARGO_TERM_PROGRESS_WHEN=never
 
+# Ceph is a feature that needs librbd to link with. One set of features for all, so that everything is built once.
+features=()
+ceph_features=backup-cli/rbd,backup-rbd/link
+has_librbd() { [ -f /usr/include/rbd/librbd.h ] && [ -f /usr/include/rados/librados.h ]; }
+choose_features() {
+  if $quick; then
+    skip "Ceph: --quick builds and starts nothing of it"
+  elif has_librbd; then
+    features=(--features "$ceph_features")
+  else
+    skip "Ceph: to get it: apt-get install librbd-dev librados-dev   (Debian, Ubuntu; as root)"
+  fi
+}
+
+# The committed bindings are those that bindgen makes; other headers than Ceph 16's are no proof.
+librbd_bindings() {
+  [ "${#features[@]}" -gt 0 ] || return 0
+  section "Bindings of librbd"
+  local log=$work/bindings.log status=0
+  "$here/librbd-bindings" --check >"$log" 2>&1 || status=$?
+  case $status in
+    0) pass "bindings.rs is what bindgen makes of the headers" ;;
+    3) skip "bindings of librbd: $(tail -n 1 "$log")" ;;
+    *) cat "$log"; fail "bindings.rs differs from what bindgen makes" ;;
+  esac
+}
+
 rust_lints() {
   section "Dependencies (Cargo.lock fits)"
   check "cargo fetch --locked" cargo fetch --locked --quiet
   section "Format"
   check "cargo fmt" cargo fmt --all --check
   section "Clippy"
-  check "cargo clippy" cargo clippy --workspace --all-targets --quiet -- -D warnings
+  check "cargo clippy" cargo clippy --workspace "${features[@]+"${features[@]}"}" --all-targets --quiet -- -D warnings
   section "Documentation"
-  check "cargo doc" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --quiet
+  check "cargo doc" env RUSTDOCFLAGS=-Dwarnings cargo doc --workspace "${features[@]+"${features[@]}"}" --no-deps --quiet
 }
 
 # count_libtest LOG NAME STATUS: adds up the "test result:" lines of cargo test.
@@ -34,7 +61,7 @@ rust_tests() {
   local log=$work/tests.log status=0
   if cargo nextest --version >/dev/null 2>&1; then
     section "Tests (cargo nextest)"
-    cargo nextest run --workspace --no-fail-fast --no-tests=pass --status-level=slow --final-status-level=fail \
+    cargo nextest run --workspace "${features[@]+"${features[@]}"}" --no-fail-fast --no-tests=pass --status-level=slow --final-status-level=fail \
       2>&1 | tee "$log" || status=$?
     # "Summary [   1.2s] 12 tests run: 10 passed (1 slow), 2 failed, 3 skipped"
     local line p f i
@@ -45,7 +72,7 @@ rust_tests() {
     count_tests "tests" "$status" "${p:-0}" "${f:-0}" "${i:-0}"
   else
     section "Tests (cargo test)"
-    cargo test --workspace --lib --bins --tests --no-fail-fast 2>&1 | tee "$log" || status=$?
+    cargo test --workspace "${features[@]+"${features[@]}"}" --lib --bins --tests --no-fail-fast 2>&1 | tee "$log" || status=$?
     count_libtest "$log" "tests" "$status"
   fi
 }
@@ -53,7 +80,7 @@ rust_tests() {
 rust_doctests() {
   local log=$work/doctests.log status=0
   section "Documentation's examples"
-  cargo test --workspace --doc --no-fail-fast >"$log" 2>&1 || status=$?
+  cargo test --workspace "${features[@]+"${features[@]}"}" --doc --no-fail-fast >"$log" 2>&1 || status=$?
   [ "$status" -eq 0 ] || cat "$log"
   count_libtest "$log" "doctests" "$status"
 }
@@ -65,7 +92,7 @@ rust_examples() {
   # Cargo answers a missing name with an error that lists the names, each on an indented line.
   list=$(cargo run --quiet -p ashlar-examples --example 2>&1 | sed -n 's/^    \([A-Za-z0-9_-]*\)$/\1/p' || true)
   if [ -z "$list" ]; then fail "no example was found"; return; fi
-  check "examples build" cargo build --quiet --workspace --examples
+  check "examples build" cargo build --quiet --workspace "${features[@]+"${features[@]}"}" --examples
   for name in $list; do
     section_started=$SECONDS
     check "example $name" timeout 120 "$CARGO_TARGET_DIR/debug/examples/$name"
@@ -74,7 +101,7 @@ rust_examples() {
 
 rust_binary() {
   section "The binary"
-  check "cargo build" cargo build --quiet --workspace --bins
+  check "cargo build" cargo build --quiet --workspace "${features[@]+"${features[@]}"}" --bins
   export ASHLAR=$CARGO_TARGET_DIR/debug/ashlar
 }
 

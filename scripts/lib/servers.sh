@@ -1,5 +1,5 @@
-# Real servers beside the tests: S3 (Ceph's radosgw and moto), Swift with Keystone. Installing and starting them is mostly
-# waiting, so it goes on beside the lints and builds.
+# Real servers beside the tests: S3 (Ceph's radosgw and moto), RBD on the same Ceph, Swift with Keystone. Installing and
+# starting them is mostly waiting, so it goes on beside the lints and builds.
 
 RADOSGW_PACKAGES="ceph-mon ceph-osd ceph-common radosgw python3-rados curl"
 SWIFT_PACKAGES="python3-venv curl memcached"
@@ -61,7 +61,7 @@ servers_begin() {
 }
 
 servers_await() {
-  section "Servers of S3 and Swift"
+  section "Servers of S3, Swift and Ceph"
   wait "$servers_pid"
   servers_pid=
   local name status=0
@@ -113,7 +113,7 @@ servers_with_cinder() {
   section "Cinder's own drivers on the same servers"
   local log=$work/servers-cinder.log status=0
   ASHLAR_TEST_CINDER_PYTHON=$(cinder_python 29) \
-    cargo test --workspace --test it a_chain_of_ours_and_cinders >"$log" 2>&1 || status=$?
+    cargo test --workspace "${features[@]+"${features[@]}"}" --test it a_chain_of_ours_and_cinders >"$log" 2>&1 || status=$?
   [ "$status" -eq 0 ] || cat "$log"
   count_libtest "$log" "chains of ours and Cinder's" "$status"
 }

@@ -43,6 +43,9 @@ pub(crate) struct VolumeCreate {
     /// Takes this image file or block device as a volume, where it is
     #[arg(long, value_name = "PATH", group = "content")]
     pub(crate) file: Option<PathBuf>,
+    /// Takes this RBD image as a volume, where it is
+    #[arg(long, value_name = "[POOL/]IMAGE", group = "content")]
+    pub(crate) image: Option<String>,
     /// A text about it
     #[arg(long)]
     pub(crate) description: Option<String>,

@@ -57,6 +57,7 @@ pub(super) async fn run(home: &Home, args: BackupCreate, output: &Output) -> Res
         ("object_count", json!(outcome.object_count)),
         ("size_bytes", json!(outcome.volume_length)),
         ("read_bytes", json!(outcome.read_bytes)),
+        ("audited_bytes", json!(outcome.audited_bytes)),
         (
             "stored_bytes",
             json!(outcome.stored_bytes + outcome.index_bytes),

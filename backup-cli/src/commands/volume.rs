@@ -4,6 +4,7 @@ use backup_core::catalog::{VolumeChange, VolumeFilter};
 use backup_core::record::{GIB, gib_rounded_up};
 use backup_core::service::{NewVolume, VolumeOrigin};
 use backup_core::{Error, Timestamp, VolumeRecord, VolumeStatus};
+use backup_drivers::VolumesConfig;
 use serde_json::{Value, json};
 
 use super::list::time;
@@ -38,7 +39,22 @@ pub(super) async fn run(home: &Home, command: VolumeCommand, output: &Output) ->
 }
 
 async fn create(home: &Home, args: VolumeCreate, output: &Output) -> Result<()> {
+    let rbd = !matches!(home.settings.volumes, VolumesConfig::File { .. });
+    if rbd != args.image.is_some() && args.size.is_none() {
+        let (given, provider) = if rbd {
+            ("--file", "rbd")
+        } else {
+            ("--image", "file")
+        };
+        return Err(Error::invalid(
+            format!("take what {given} names as a volume"),
+            format!("the volumes' provider is {provider}"),
+        )
+        .hint("the setting volumes.provider chooses between `file` (--file) and `rbd` (--image)")
+        .into());
+    }
     let origin = match (args.size, args.file) {
+        _ if args.image.is_some() => VolumeOrigin::Adopt(args.image.unwrap_or_default()),
         (_, Some(path)) => {
             let path = std::path::absolute(&path)
                 .map_err(|e| Error::io("find the folder of", path.display(), e))?;

@@ -206,8 +206,8 @@ impl Gateway {
             .arg(command)
             .arg(self.folder.path().join("rgw"))
             .args(daemon)
-            .env("RGW_STORE", "memstore")
-            .env("RGW_SIZE", "1073741824")
+            .env("CEPH_STORE", "memstore")
+            .env("CEPH_SIZE", "1073741824")
             .output()
             .unwrap();
         assert!(done.status.success(), "{command}: {done:?}");

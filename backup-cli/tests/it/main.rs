@@ -15,6 +15,8 @@ mod life;
 mod orphans;
 mod protect;
 mod proxy;
+#[cfg(feature = "rbd")]
+mod rbd;
 mod remote;
 mod secrets;
 mod servers;

@@ -18,6 +18,9 @@ pub struct ChunkedConfig {
     pub join: JoinRules,
     /// Most zeroes in one object, in bytes.
     pub zero_object: u64,
+    /// How many in each million blocks that a change source calls unchanged are read all the same, to see whether it
+    /// is right. One that is not is never believed: everything is read, and it is said.
+    pub audit_per_million: u32,
 }
 
 impl ChunkedConfig {
@@ -25,6 +28,9 @@ impl ChunkedConfig {
     pub const CHUNK_SIZE: u64 = 8 << 20;
     /// Block size where none is configured, in bytes: Cinder's.
     pub const BLOCK_SIZE: u64 = 32 << 10;
+
+    /// Blocks that are audited in each million where nothing is configured: 1 %.
+    pub const AUDIT_PER_MILLION: u32 = 10_000;
 
     /// The defaults, with `compressor`.
     pub fn new(compressor: Arc<dyn Compressor>) -> Self {
@@ -38,6 +44,7 @@ impl ChunkedConfig {
             },
             // Cinder holds a whole object in memory to restore it.
             zero_object: 64 << 20,
+            audit_per_million: Self::AUDIT_PER_MILLION,
         }
     }
 
@@ -61,6 +68,12 @@ impl ChunkedConfig {
     /// With other rules for joining runs.
     pub fn with_join(mut self, join: JoinRules) -> Self {
         self.join = join;
+        self
+    }
+
+    /// With another share of audited blocks, in each million.
+    pub fn with_audit(mut self, per_million: u32) -> Self {
+        self.audit_per_million = per_million;
         self
     }
 

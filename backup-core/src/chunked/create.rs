@@ -33,11 +33,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::format::hash_list::{self, HashListHead};
 use crate::format::metadata::ObjectEntry;
 use crate::job::{CancelToken, JobContext, Phase, Progress};
-use crate::pipeline::{Unit, UnitKind, UnitPlanner};
+use crate::pipeline::{AuditSample, Unit, UnitKind, UnitPlanner};
 use crate::range::ByteRange;
 
-/// Reads in flight at once: enough to keep a disk busy, and to have chunks at hand for the CPUs.
-const READS: usize = 4;
+/// Reads of whole chunks in flight at once: enough to keep a disk busy, and to have chunks at hand for the CPUs.
+const READS: u64 = 4;
+
+/// Reads in flight at once where they are short, as where a change source tells single blocks: each is mostly waiting.
+const SHORT_READS: usize = 32;
 
 /// Units that may wait for an earlier one, and entries for an earlier object. Those of holes hold no memory of the
 /// budget, so their number is bounded here.
@@ -50,32 +53,60 @@ pub(super) async fn create(
     source: &Attachment,
     cx: &JobContext,
 ) -> Result<Outcome> {
-    let (result, numbered) = match Creation::begin(engine, plan, parent, source, cx).await {
-        Ok(mut creation) => {
-            let result = creation.run().await;
-            if result.is_err()
-                && let Err(e) = creation.hash_list.abort().await
-            {
-                cx.observer()
-                    .warning(&format!("an unfinished upload could not be removed: {e}"));
+    let mut trusted = true;
+    loop {
+        let (result, numbered, caught) =
+            match Creation::begin(engine, plan, parent, source, trusted, cx).await {
+                Ok(mut creation) => {
+                    let result = creation.run().await;
+                    if result.is_err()
+                        && let Err(e) = creation.hash_list.abort().await
+                    {
+                        cx.observer()
+                            .warning(&format!("an unfinished upload could not be removed: {e}"));
+                    }
+                    (result, creation.objects, creation.caught)
+                }
+                Err(e) => (Err(e), 0, None),
+            };
+        if result.is_err() {
+            // A job that was cancelled must still be able to clean up.
+            let cleaning = cx.clone().with_cancel(CancelToken::new());
+            let cleaned =
+                super::delete::clean_up(&engine.repository, &plan.location, numbered, &cleaning)
+                    .await;
+            match (cleaned, caught) {
+                (Ok(()), Some(caught)) if trusted => {
+                    // Once more, and everything is read.
+                    cx.observer().warning(&caught.text(&source.device.describe()));
+                    trusted = false;
+                    continue;
+                }
+                (Ok(()), _) => {}
+                (Err(e), _) => cx.observer().warning(&format!(
+                    "objects of the failed backup could not be removed and stay until it is deleted: {e}"
+                )),
             }
-            (result, creation.objects)
         }
-        Err(e) => (Err(e), 0),
-    };
-    if result.is_err() {
-        // A job that was cancelled must still be able to clean up.
-        let cleaning = cx.clone().with_cancel(CancelToken::new());
-        let cleaned =
-            super::delete::clean_up(&engine.repository, &plan.location, numbered, &cleaning).await;
-        if let Err(e) = cleaned {
-            cx.observer().warning(&format!(
-                "objects of the failed backup could not be removed and stay until it is deleted: {e}"
-            ));
-        }
+        return result;
     }
-    result
 }
+
+/// A block that the change source called unchanged, and that is another one.
+#[derive(Debug, Clone, Copy)]
+struct Caught(ByteRange);
+
+impl Caught {
+    fn text(self, device: &str) -> String {
+        format!(
+            "THE CHANGE TRACKING OF {device} IS WRONG: bytes {} changed and were told as unchanged. It is not believed: \
+             the whole volume is read. Earlier incrementals of this volume may lack changes: verify cannot see that, \
+             make a full backup, and report this to whoever runs the storage",
+            self.0
+        )
+    }
+}
+
 enum Done {
     Read(Result<ReadUnit>),
     Compared(u64, Result<Compared>),
@@ -96,6 +127,7 @@ struct Creation<'a> {
 
     tasks: JoinSet<Done>,
     reading: usize,
+    reading_bytes: u64,
     computing: usize,
     putting: usize,
 
@@ -111,6 +143,8 @@ struct Creation<'a> {
     to_sum: VecDeque<Pending>,
     to_compress: VecDeque<Pending>,
     to_put: VecDeque<Stored>,
+
+    caught: Option<Caught>,
 
     hash_list: ObjectWriter,
     hash_head: HashListHead,
@@ -128,6 +162,7 @@ impl<'a> Creation<'a> {
         plan: &'a BackupPlan,
         parent: Option<&Layer>,
         source: &'a Attachment,
+        trusted: bool, // what the change source says of the parent
         cx: &'a JobContext,
     ) -> Result<Self> {
         let config = &engine.config;
@@ -184,7 +219,11 @@ impl<'a> Creation<'a> {
             source,
             units: UnitPlanner::new(
                 source.clone(),
-                since,
+                since.filter(|_| trusted),
+                AuditSample {
+                    per_million: config.audit_per_million,
+                    seed: plan.id.low_bits(),
+                },
                 config.chunk_size,
                 config.block_size,
                 config.join.zero_run,
@@ -194,6 +233,7 @@ impl<'a> Creation<'a> {
             length,
             tasks: JoinSet::new(),
             reading: 0,
+            reading_bytes: 0,
             computing: 0,
             putting: 0,
             next_unit: None,
@@ -207,6 +247,7 @@ impl<'a> Creation<'a> {
             to_sum: VecDeque::new(),
             to_compress: VecDeque::new(),
             to_put: VecDeque::new(),
+            caught: None,
             hash_list,
             hash_head,
             any_hash: false,
@@ -264,7 +305,9 @@ impl<'a> Creation<'a> {
     /// Starts reading units while memory and the bounds allow.
     async fn admit(&mut self) -> Result<()> {
         loop {
-            if self.reading >= READS
+            let enough = self.engine.config.chunk_size.saturating_mul(READS);
+            if self.reading >= SHORT_READS
+                || self.reading_bytes >= enough
                 || self.compared.len() >= BACKLOG
                 || self.entries.len() >= BACKLOG
                 || self.to_compress.len() >= BACKLOG
@@ -275,7 +318,13 @@ impl<'a> Creation<'a> {
                 Some(next) => next,
                 None if self.units_ended => return Ok(()),
                 None => {
-                    let Some(unit) = self.units.next().await? else {
+                    let next = self.units.next().await?;
+                    if let Some(lost) = self.units.take_lost() {
+                        self.cx.observer().warning(&format!(
+                            "what changed since the parent cannot be told, so the volume is read: {lost}"
+                        ));
+                    }
+                    let Some(unit) = next else {
                         self.units_ended = true;
                         self.drain_compared().await?;
                         return Ok(());
@@ -284,12 +333,12 @@ impl<'a> Creation<'a> {
                     (self.units_planned - 1, unit)
                 }
             };
-            if unit.kind == UnitKind::Read {
+            if matches!(unit.kind, UnitKind::Read | UnitKind::Audit) {
                 let Some(permit) = self.cx.memory().try_acquire(unit.range.len() * 2)? else {
                     self.next_unit = Some((number, unit));
                     return Ok(());
                 };
-                self.start_read(number, unit.range, permit);
+                self.start_read(number, unit, permit);
             } else {
                 let compared = self.compare_unread(unit)?;
                 self.compared.insert(number, compared);
@@ -305,7 +354,7 @@ impl<'a> Creation<'a> {
                 permit = self.cx.memory().acquire(unit.range.len() * 2) => permit?,
                 () = cancel.cancelled() => return Err(Error::cancelled("back up")),
             };
-            self.start_read(number, unit.range, permit);
+            self.start_read(number, unit, permit);
         }
         Ok(())
     }
@@ -316,13 +365,25 @@ impl<'a> Creation<'a> {
             Done::Read(read) => {
                 self.reading -= 1;
                 let read = read?;
-                self.outcome.read_bytes += read.range.len();
-                self.progress.transferred = self.outcome.read_bytes;
+                self.reading_bytes = self.reading_bytes.saturating_sub(read.range.len());
+                if read.audit {
+                    self.outcome.audited_bytes += read.range.len();
+                } else {
+                    self.outcome.read_bytes += read.range.len();
+                }
+                self.progress.transferred = self.outcome.read_bytes + self.outcome.audited_bytes;
                 self.to_compare.push_back(read);
             }
             Done::Compared(number, compared) => {
                 self.computing -= 1;
-                self.compared.insert(number, compared?);
+                let compared = compared?;
+                if compared.audit && !compared.pieces.is_empty() {
+                    self.caught = Some(Caught(compared.range));
+                    return Err(Error::new(ErrorKind::Corrupt, "audit the change tracking")
+                        .on(compared.range)
+                        .because("this range changed and was told as unchanged"));
+                }
+                self.compared.insert(number, compared);
                 self.drain_compared().await?;
             }
             Done::Summed(batch) => {

@@ -143,7 +143,7 @@ impl BackupService {
         done: Result<Outcome>,
         cx: &JobContext,
     ) -> Result<Created> {
-        let undone = self.detach(&intent.attach, cx).await;
+        let undone = self.detach(&intent.attach, done.is_ok(), cx).await;
         let end = match &done {
             Ok(outcome) => BackupEnd::Complete(outcome.clone()),
             Err(e) => BackupEnd::Failed(reason_of(e)),
@@ -196,9 +196,15 @@ impl BackupService {
         }
     }
 
-    /// Undoes an attachment, and says whether it worked; where not, a recovery tries again.
-    pub(super) async fn detach(&self, plan: &AttachPlan, cx: &JobContext) -> bool {
-        match self.volumes.undo(plan).await {
+    /// Undoes an attachment, and says whether it worked; where not, a recovery tries again. Of a `complete` backup stays
+    /// what the next one compares with.
+    pub(super) async fn detach(&self, plan: &AttachPlan, complete: bool, cx: &JobContext) -> bool {
+        let undone = if complete {
+            self.volumes.keep(plan).await
+        } else {
+            self.volumes.undo(plan).await
+        };
+        match undone {
             Ok(()) => true,
             Err(e) => {
                 cx.observer().warning(&format!(

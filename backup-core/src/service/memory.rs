@@ -35,6 +35,7 @@ struct State {
     no_point_in_time: bool,
     stalled: HashSet<Step>,
     failing_undos: usize,
+    kept: Vec<BackupId>,
 }
 
 impl MemoryVolumes {
@@ -102,6 +103,11 @@ impl MemoryVolumes {
     /// How many attachments were not undone.
     pub fn attached(&self) -> usize {
         self.state().attached.len()
+    }
+
+    /// The backups whose attachments were kept, as complete ones, in order.
+    pub fn kept(&self) -> Vec<BackupId> {
+        self.state().kept.clone()
     }
 
     /// How many snapshots there are, temporary ones too.
@@ -172,6 +178,12 @@ impl DeviceAttacher for MemoryVolumes {
         if let Some(name) = &plan.temporary_snapshot {
             state.snapshots.remove(name);
         }
+        Ok(())
+    }
+
+    async fn keep(&self, plan: &AttachPlan) -> Result<()> {
+        self.undo(plan).await?;
+        self.state().kept.push(plan.backup);
         Ok(())
     }
 }

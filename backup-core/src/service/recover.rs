@@ -40,6 +40,22 @@ enum Settling {
     Later(String),
 }
 
+/// What became of a backup whose job died.
+enum Fate {
+    /// It had passed its commit point.
+    Complete(Box<BackupRecord>, Box<Outcome>),
+    /// It had not.
+    Unfinished(Box<BackupRecord>),
+    /// What is stored makes no sense.
+    Unusable(Box<BackupRecord>, Error),
+    /// Its repository does not say.
+    Unknown(Box<BackupRecord>, Error),
+    /// Its record is available: only its job was left.
+    Kept,
+    /// Its record is not the job's any more.
+    Taken,
+}
+
 impl BackupService {
     /// Settles the jobs of this host's dead processes. Called at the start of each command; quick where there is
     /// nothing to do.
@@ -78,14 +94,28 @@ impl BackupService {
     /// The lock is held throughout.
     async fn settle(&self, job: &Job, _lock: &dyn JobLock, cx: &JobContext) -> Result<Settled> {
         let mut errors = Vec::new();
-        if let Some(attach) = &job.attach
-            && let Err(e) = self.volumes.undo(attach).await
-        {
-            errors.push(e);
+        let fate = match job.kind {
+            JobKind::CreateBackup => Some(self.fate_of(job, cx).await),
+            _ => None,
+        };
+        if let Some(attach) = &job.attach {
+            let complete = fate.as_ref().is_some_and(|fate| {
+                fate.as_ref()
+                    .is_ok_and(|fate| matches!(fate, Fate::Complete(..) | Fate::Kept))
+            });
+            let detached = if complete {
+                self.volumes.keep(attach).await
+            } else {
+                self.volumes.undo(attach).await
+            };
+            errors.extend(detached.err());
         }
         let undone = errors.is_empty();
         let done = match job.kind {
-            JobKind::CreateBackup => self.settle_create(job, undone, &mut errors, cx).await,
+            JobKind::CreateBackup => {
+                let fate = fate.unwrap_or_else(|| Err(subjectless(job)));
+                self.settle_create(job, fate, undone, &mut errors, cx).await
+            }
             JobKind::RestoreBackup => self
                 .settle_restore(job, undone, cx)
                 .await
@@ -122,47 +152,70 @@ impl BackupService {
         })
     }
 
+    /// What became of the backup that a dead job was making.
+    async fn fate_of(&self, job: &Job, cx: &JobContext) -> Result<Fate> {
+        let record = self.catalog.backup(backup_of(job)?).await?;
+        match record.status {
+            BackupStatus::Creating => {}
+            BackupStatus::Available | BackupStatus::Restoring => return Ok(Fate::Kept),
+            _ => return Ok(Fate::Taken),
+        }
+        Ok(match self.whether_committed(&record, cx).await {
+            Ok(Some(outcome)) => Fate::Complete(Box::new(record), Box::new(outcome)),
+            Ok(None) => Fate::Unfinished(Box::new(record)),
+            // Its objects stay until somebody deletes it: what is there may be all that is left of something.
+            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => {
+                Fate::Unusable(Box::new(record), e)
+            }
+            Err(e) => Fate::Unknown(Box::new(record), e),
+        })
+    }
+
     async fn settle_create(
         &self,
         job: &Job,
+        fate: Result<Fate>,
         undone: bool,
         errors: &mut Vec<Error>,
         cx: &JobContext,
     ) -> Result<Settling> {
-        let record = self.catalog.backup(backup_of(job)?).await?;
-        // One that is available, or was taken over by somebody else, keeps what it stored.
-        if record.status != BackupStatus::Creating {
-            return Err(taken(job));
-        }
-        let backup = label(record.name.as_deref(), record.id);
-        let (end, became) = match self.whether_committed(&record, cx).await {
-            Ok(Some(outcome)) => (BackupEnd::Complete(outcome), "it is complete and available"),
-            Ok(None) => {
+        let (record, end, became) = match fate? {
+            // One that is available, or was taken over by somebody else, keeps what it stored.
+            Fate::Kept | Fate::Taken => return Err(taken(job)),
+            Fate::Complete(record, outcome) => (
+                record,
+                BackupEnd::Complete(*outcome),
+                "it is complete and available",
+            ),
+            Fate::Unfinished(record) => {
                 if let Err(e) = self.remove_objects(&record, cx).await {
                     errors.push(e);
                 }
                 (
+                    record,
                     BackupEnd::Failed(INTERRUPTED.into()),
                     "it is in error and can be deleted",
                 )
             }
-            // Its objects stay until somebody deletes it: what is there may be all that is left of something.
-            Err(e) if matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported) => (
+            Fate::Unusable(record, e) => (
+                record,
                 BackupEnd::Failed(format!(
                     "{INTERRUPTED}, and its metadata cannot be used: {e}"
                 )),
                 "it is in error and can be deleted",
             ),
-            Err(e) => {
+            Fate::Unknown(record, e) => {
                 errors.push(e.hint(
                     "make its repository reachable again, or give the backup up by \
                      `volume backup set --state error`",
                 ));
+                let backup = label(record.name.as_deref(), record.id);
                 return Ok(Settling::Later(format!(
                     "backup {backup} was being made: whether it is complete cannot be told yet"
                 )));
             }
         };
+        let backup = label(record.name.as_deref(), record.id);
         self.catalog
             .finish_backup(record.id, job.id, &end, undone, cx.now())
             .await?;

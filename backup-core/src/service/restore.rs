@@ -132,7 +132,7 @@ impl BackupService {
         self.catalog.begin_restore(&start).await.map_err(before)?;
 
         let done = Box::pin(self.run_restore(repository, chain, &attach, options, cx)).await;
-        let undone = self.detach(&attach, cx).await;
+        let undone = self.detach(&attach, false, cx).await;
         let end = match &done {
             Ok(report) => RestoreEnd::Complete(Box::new(restored(&report.volume_metadata, volume))),
             Err(e) if e.is(ErrorKind::Cancelled) => RestoreEnd::Cancelled(reason_of(e)),

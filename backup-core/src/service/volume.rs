@@ -58,6 +58,7 @@ impl BackupService {
         let mut record = new_record(caller, new, at);
         match origin {
             VolumeOrigin::Adopt(existing) => {
+                record.id = self.volumes.id_in(&existing).unwrap_or(record.id);
                 let (location, length) = self.volumes.adopt(record.id, &existing).await?;
                 record.provider_location = Some(location);
                 record.length = length;

@@ -34,6 +34,7 @@ impl Creation<'_> {
                 })?;
             return Ok(Compared {
                 range,
+                audit: false,
                 hashes: Hashes::Each(hashes),
                 pieces: Vec::new(),
                 bytes: None,
@@ -51,6 +52,7 @@ impl Creation<'_> {
         };
         Ok(Compared {
             range,
+            audit: false,
             hashes: Hashes::Zeroes,
             pieces,
             bytes: None,

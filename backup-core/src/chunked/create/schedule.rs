@@ -11,13 +11,15 @@ use super::{BACKLOG, Creation, Done};
 use crate::error::Error;
 use crate::id::ObjectKey;
 use crate::job::MemoryPermit;
-use crate::range::ByteRange;
+use crate::pipeline::{Unit, UnitKind};
 
 impl Creation<'_> {
-    pub(super) fn start_read(&mut self, unit: u64, range: ByteRange, mut permit: MemoryPermit) {
+    pub(super) fn start_read(&mut self, number: u64, unit: Unit, mut permit: MemoryPermit) {
+        let range = unit.range;
         let device = Arc::clone(&self.source.device);
         let buffers = self.cx.buffers().clone();
         self.reading += 1;
+        self.reading_bytes += range.len();
         self.tasks.spawn(async move {
             let read = async {
                 let length = usize::try_from(range.len())
@@ -28,8 +30,9 @@ impl Creation<'_> {
                     .split(range.len())
                     .ok_or_else(|| Error::internal("read volume", "memory was not acquired"))?;
                 Ok(ReadUnit {
-                    unit,
+                    unit: number,
                     range,
+                    audit: unit.kind == UnitKind::Audit,
                     bytes: Bytes::from_owner(Accounted {
                         buffer,
                         _permit: input,

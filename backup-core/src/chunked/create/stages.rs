@@ -29,6 +29,7 @@ impl AsRef<[u8]> for Accounted {
 pub(super) struct ReadUnit {
     pub(super) unit: u64,
     pub(super) range: ByteRange,
+    pub(super) audit: bool, // read only to see whether it is as the parent has it
     pub(super) bytes: Bytes,
     pub(super) output: MemoryPermit, // for the compressed form
 }
@@ -36,6 +37,7 @@ pub(super) struct ReadUnit {
 /// A unit that is hashed and compared.
 pub(super) struct Compared {
     pub(super) range: ByteRange,
+    pub(super) audit: bool,
     pub(super) hashes: Hashes,
     pub(super) pieces: Vec<Piece>,
     pub(super) bytes: Option<(Bytes, MemoryPermit)>,
@@ -117,6 +119,7 @@ pub(super) fn compare(
     let keep = pieces.iter().any(|p| p.kind == PieceKind::Data);
     Ok(Compared {
         range: read.range,
+        audit: read.audit,
         hashes: Hashes::Each(blocks.into_iter().map(|(hash, _)| hash).collect()),
         pieces,
         bytes: keep.then_some((read.bytes, read.output)),

@@ -148,6 +148,11 @@ async fn a_backup_that_fails_or_is_cancelled_is_in_error_and_leaves_nothing() {
     );
     assert!(w.repository.objects().is_empty());
     assert_eq!(w.status(&v).await, VolumeStatus::Available);
+    assert_eq!(
+        w.volumes.kept(),
+        [],
+        "only a complete backup is compared with"
+    );
     w.assert_quiet().await;
     for backup in &failed {
         let id = backup.id.to_string();

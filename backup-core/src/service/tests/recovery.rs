@@ -60,6 +60,7 @@ async fn a_backup_that_was_being_made_is_in_error_and_nothing_of_it_is_left() {
     assert!(record.fail_reason.unwrap().starts_with("interrupted"));
     assert_eq!(w.status(&v).await, VolumeStatus::InUse);
     assert_eq!(w.volumes.snapshots(), 0);
+    assert_eq!(w.volumes.kept(), [], "no later one compares with it");
     assert!(w.repository.objects().is_empty());
     w.assert_quiet().await;
     assert!(w.service.recover(&w.cx).await.unwrap().settled.is_empty());
@@ -95,6 +96,7 @@ async fn a_backup_killed_behind_its_commit_point_is_available_and_its_record_say
     assert_eq!(recovered.settled[0].error, None);
     assert!(recovered.settled[0].text.contains("complete"));
     assert_eq!((w.volumes.attached(), w.volumes.snapshots()), (0, 0));
+    assert_eq!(w.volumes.kept(), [full.id], "as of any complete backup");
     assert_eq!(w.status(&v).await, VolumeStatus::InUse);
     w.assert_quiet().await;
     w.check(&full, &w.device(&v)).await;

@@ -1,0 +1,192 @@
+//! An osd that dies and comes back, and one that stays away. On a cluster of their own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backup_core::testing::MemoryRepository;
+use backup_core::volume::VolumeRef;
+use backup_core::{
+    AttachSource, Backup, BackupRequest, Buf, Chain, ChunkedBackup, ChunkedConfig, DeviceAttacher,
+    ErrorKind, JobContext, Layer, RestoreOptions, Timestamp, VolumeId, VolumeProvider,
+};
+use backup_rbd::{Cluster, CreateOptions, RbdVolumes, wait_until_closed};
+use bytes::Bytes;
+
+use crate::ceph::{config, noise, volumes_config};
+
+const MIB: u64 = 1 << 20;
+
+/// A cluster for one test.
+struct Own {
+    script: String,
+    folder: tempfile::TempDir,
+}
+
+impl Own {
+    fn start() -> Option<Self> {
+        let Ok(script) = std::env::var("ASHLAR_TEST_CEPH_SCRIPT") else {
+            println!("skipped: ASHLAR_TEST_CEPH_SCRIPT is not set");
+            return None;
+        };
+        let own = Self {
+            script,
+            folder: tempfile::tempdir().unwrap(),
+        };
+        own.run("start", None);
+        Some(own)
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.folder.path().join("ceph")
+    }
+
+    fn conf(&self) -> String {
+        self.folder().join("ceph.conf").display().to_string()
+    }
+
+    fn run(&self, command: &str, daemon: Option<&str>) {
+        let done = Command::new(&self.script)
+            .arg(command)
+            .arg(self.folder())
+            .args(daemon)
+            .env("CEPH_RGW", "0")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{command}: {done:?}");
+    }
+
+    /// Away for `time`, then back, on a thread.
+    fn lose_osd(self: &Arc<Self>, time: Duration) -> std::thread::JoinHandle<()> {
+        self.run("kill", Some("osd"));
+        let own = Arc::clone(self);
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            own.run("run", Some("osd"));
+        })
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ended = Command::new(&self.script)
+            .arg("destroy")
+            .arg(self.folder())
+            .output();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_osd_that_dies_and_comes_back_costs_a_backup_and_a_restore_time_and_nothing_else() {
+    let Some(own) = Own::start() else {
+        return;
+    };
+    let own = Arc::new(own);
+    let volumes = RbdVolumes::new(volumes_config(&own.conf())).unwrap();
+    let id = VolumeId::generate();
+    let location = volumes.create_volume(id, 96 * MIB).await.unwrap();
+    let volume = VolumeRef {
+        id,
+        provider_location: Some(location.clone()),
+    };
+    let pool = volumes.pool().await.unwrap();
+    let image = pool.open_image(&format!("volume-{id}")).await.unwrap();
+    let content = noise(1, 96 << 20);
+    image.write(0, Bytes::from(content.clone())).await.unwrap();
+    image.close().await.unwrap();
+
+    let repository = Arc::new(MemoryRepository::new());
+    let engine = ChunkedBackup::new(repository, ChunkedConfig::zlib().unwrap()).unwrap();
+    let cx = JobContext::new(128 << 20).unwrap();
+    let plan = engine
+        .plan(&BackupRequest::new(id, Timestamp::now()))
+        .unwrap();
+    let source = AttachSource::Volume(volume.clone());
+    let attach = volumes.plan(&source, plan.id).await.unwrap();
+    let attachment = volumes.execute(&attach).await.unwrap();
+    let back = own.lose_osd(Duration::from_secs(2));
+    let outcome = engine.create(&plan, None, &attachment, &cx).await.unwrap();
+    assert_eq!(outcome.volume_length, 96 * MIB);
+    back.join().unwrap();
+    drop(attachment);
+    volumes.keep(&attach).await.unwrap();
+
+    let target = AttachSource::Target(volume.clone());
+    let attach = volumes.plan(&target, plan.id).await.unwrap();
+    let attachment = volumes.execute(&attach).await.unwrap();
+    attachment
+        .device
+        .write(5 * MIB, Bytes::from(noise(2, 1 << 20)))
+        .await
+        .unwrap();
+    let back = own.lose_osd(Duration::from_secs(2));
+    let chain = Chain::new(vec![Layer {
+        id: plan.id,
+        location: plan.location,
+    }])
+    .unwrap();
+    engine
+        .restore(&chain, &attachment.device, &RestoreOptions::default(), &cx)
+        .await
+        .unwrap();
+    back.join().unwrap();
+    let (restored, read) = attachment.device.read(0, Buf::zeroed(96 << 20)).await;
+    read.unwrap();
+    assert!(restored[..] == content[..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_osd_that_stays_away_is_told_by_the_deadline_and_a_write_may_still_land() {
+    let Some(own) = Own::start() else {
+        return;
+    };
+    let own = Arc::new(own);
+    let mut config = config(&own.conf());
+    config.timeout = Duration::from_secs(3);
+    let cluster = Cluster::connect(&config).await.unwrap();
+    let pool = cluster.pool("volumes").await.unwrap();
+    pool.create("image", 8 * MIB, &CreateOptions::default())
+        .await
+        .unwrap();
+    let image = pool.open_image("image").await.unwrap();
+    image.write(0, Bytes::from(noise(1, 4096))).await.unwrap();
+    let reader = pool.open_read_only("image", None).await.unwrap();
+    own.run("kill", Some("osd"));
+    let (buf, read) = reader.read(0, Buf::zeroed(4096)).await;
+    let e = read.unwrap_err();
+    assert!(e.is(ErrorKind::Timeout), "{e:?}");
+    assert_eq!(buf.len(), 4096, "a buffer comes back, another one");
+    let e = image
+        .write(0, Bytes::from(noise(2, 4096)))
+        .await
+        .unwrap_err();
+    assert!(e.is(ErrorKind::Timeout), "{e:?}");
+    assert!(e.to_string().contains("may still land"), "{e}");
+    let e = image
+        .write(4096, Bytes::from_static(b"x"))
+        .await
+        .unwrap_err();
+    assert!(e.is(ErrorKind::Io), "the handle is spoilt: {e:?}");
+    let e = image.create_snapshot("s").await.unwrap_err();
+    assert!(e.is(ErrorKind::Timeout), "{e:?}");
+    let e = pool.open_image("image").await.unwrap_err();
+    assert!(e.is(ErrorKind::Timeout), "{e:?}");
+
+    own.run("run", Some("osd"));
+    drop((image, reader, pool, cluster));
+    // What was given up goes on and ends, and then everything closes.
+    let closed = tokio::task::spawn_blocking(|| wait_until_closed(Duration::from_mins(1)));
+    assert!(closed.await.unwrap());
+    let mut config = config.clone();
+    config.timeout = Duration::from_secs(30);
+    let cluster = Cluster::connect(&config).await.unwrap();
+    let pool = cluster.pool("volumes").await.unwrap();
+    let image = pool.open_read_only("image", None).await.unwrap();
+    let (buf, read) = image.read(0, Buf::zeroed(4096)).await;
+    read.unwrap();
+    assert!(
+        buf[..] == noise(2, 4096)[..],
+        "the write landed when it could"
+    );
+}
