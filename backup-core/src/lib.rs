@@ -6,7 +6,7 @@
 //!
 //! It is **not** a storage client: it knows no network, no database and no system library, and does nothing by itself.
 //! There is no global state, no configuration file and no background thread: what a job may use is in the
-//! [`JobContext`] that it is given. It needs a tokio runtime around it.
+//! [`JobContext`] that it is given. It needs a tokio runtime around it, or [`blocking`], which brings one.
 //!
 //! # A backup, a change, an incremental, a restore
 //!
@@ -62,6 +62,7 @@
 //! | ... and images with snapshots | [`image`] |
 //! | volumes: their bytes, and how one is attached | [`device`], [`attach`], [`volume`] |
 //! | what all stands on: make, restore, verify, delete, find backups and [orphans](orphan) | [`backup`], done over objects by [`chunked`], over images by [`imaged`] |
+//! | the same for callers without a runtime | [`blocking`] |
 //! | stages of the engine | [`diff`], [`compress`], [`pipeline`] |
 //! | the stored bytes | [`format`](mod@format) |
 //! | what a job runs with: memory, CPU threads, progress, cancel | [`job`], [`buffer`] |
@@ -80,6 +81,7 @@
 
 pub mod attach;
 pub mod backup;
+pub mod blocking;
 pub mod buffer;
 pub mod catalog;
 pub mod chunked;

@@ -36,7 +36,8 @@ use crate::job::{CancelToken, JobContext, Phase, Progress};
 use crate::pipeline::{AuditSample, Unit, UnitKind, UnitPlanner};
 use crate::range::ByteRange;
 
-/// Reads of whole chunks in flight at once: enough to keep a disk busy, and to have chunks at hand for the CPUs.
+/// Whole chunks that are being read or wait for a CPU thread: enough to keep a disk busy. More would only be read to lie
+/// in memory, and push what is being worked on out of the CPU's caches.
 const READS: u64 = 4;
 
 /// Reads in flight at once where they are short, as where a change source tells single blocks: each is mostly waiting.
@@ -306,8 +307,9 @@ impl<'a> Creation<'a> {
     async fn admit(&mut self) -> Result<()> {
         loop {
             let enough = self.engine.config.chunk_size.saturating_mul(READS);
-            if self.reading >= SHORT_READS
-                || self.reading_bytes >= enough
+            let waiting: u64 = self.to_compare.iter().map(|read| read.range.len()).sum();
+            if self.reading + self.to_compare.len() >= SHORT_READS
+                || self.reading_bytes.saturating_add(waiting) >= enough
                 || self.compared.len() >= BACKLOG
                 || self.entries.len() >= BACKLOG
                 || self.to_compress.len() >= BACKLOG

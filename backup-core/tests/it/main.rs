@@ -8,6 +8,7 @@
 )]
 //! The engine over repositories in memory and over what Cinder wrote.
 
+mod blocking;
 mod cancel;
 mod changes;
 mod cinder;

@@ -5,12 +5,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use backup_core::format::record::export;
 use backup_core::testing::MemoryDevice;
 use backup_core::{
     Attachment, Backup, BackupRecord, BackupRequest, BlockDevice, ByteRange, Chain, ChunkedBackup,
-    ContainerName, Layer, RestoreOptions, Timestamp, VolumeId,
+    ChunkedConfig, ContainerName, Layer, RestoreOptions, Timestamp, VolumeId,
 };
 use backup_swift::{AuthKind, Secret, SwiftConfig, SwiftRepository};
 use sha2::{Digest, Sha256};
@@ -227,6 +228,52 @@ async fn a_chain_of_ours_and_cinders_restores_by_both() {
         let left = SwiftRepository::open(&config).unwrap();
         let left = crate::servers::list(&left, &of, "").await;
         assert_eq!(left, [], "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chain_of_ours_and_cinders_objects_in_segments_are_restored_by_cinder() {
+    let Some(python) = named("ASHLAR_TEST_CINDER_PYTHON") else {
+        return;
+    };
+    for (name, config, account) in accounts().await {
+        let (_, of) = open(&config).await;
+        let mut config = config.with_container(of.as_str());
+        // Each chunk of 4 MiB becomes a manifest and its segments.
+        (config.max_object_size, config.segment_size) = (Some(1 << 20), 1 << 20);
+        let large = ChunkedConfig::zlib().unwrap();
+        let large = large.with_chunk_size(4 << 20).with_block_size(32 << 10);
+        let repository = Arc::new(SwiftRepository::open(&config).unwrap());
+        let engine = ChunkedBackup::new(repository, large).unwrap();
+        let volume = MemoryDevice::new(LENGTH);
+        volume.poke(0, &noise(usize::try_from(LENGTH).unwrap(), 1));
+        back_up(&engine, VolumeId::generate(), &volume, None).await;
+        let segments = crate::servers::container(&format!("{of}_segments"));
+        let direct = SwiftRepository::open(&config).unwrap();
+        let segments = crate::servers::list(&direct, &segments, "").await;
+        assert!(segments.len() >= 4, "{name}: {segments:?}");
+
+        let records = scan(&engine, &of).await;
+        let oracle = Oracle::new(&python, &account, &of);
+        let out = oracle.file("restored.img");
+        let mut arguments = vec![
+            format!("--backup-id={}", records[0].id),
+            format!("--out={}", out.display()),
+            format!("--size={LENGTH}"),
+            "--existing".into(),
+            "--prefill=0xa5".into(),
+        ];
+        arguments.extend(exported(&oracle, &records));
+        oracle.run("restore", &arguments);
+        let restored = std::fs::read(&out).unwrap();
+        assert_eq!(sum(&restored), sum(&content(&volume)), "{name} by Cinder");
+
+        // Cinder deletes the manifest only; what it leaves behind is found.
+        let mut arguments = vec![format!("--backup-id={}", records[0].id)];
+        arguments.extend(exported(&oracle, &records));
+        oracle.run("delete", &arguments);
+        let found = direct.unfinished_uploads(&of, "", Duration::ZERO).await;
+        assert!(!found.unwrap().is_empty(), "{name}");
     }
 }
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fake::spy;
 use crate::servers::{container, fresh, key, noise, open, put, read, v3};
+use crate::shaky::{Job, engine};
 
 /// A request to Keystone: its answer, and the token in it.
 async fn ask(method: &str, url: &str, token: Option<&str>, body: Value) -> (Value, String) {
@@ -180,6 +181,39 @@ async fn a_revoked_token_is_renewed() {
     }
     put(&repository, &object, noise(10, 2)).await;
     assert_eq!(tokens(&seen.lock().unwrap()).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_revoked_in_the_middle_of_a_job_is_renewed_and_the_job_completes() {
+    let Some(mut config) = v3() else { return };
+    let url = config.auth_url.clone().unwrap();
+    let account = SwiftRepository::open(&config)
+        .unwrap()
+        .account_url()
+        .await
+        .unwrap();
+    let (seen, through) = spy(&account).await;
+    config.storage_url = Some(through);
+    let (repository, of) = open(&config).await;
+    // 20 MiB take five seconds: the proxy, which remembers a token for a second, meets the revoked one in their middle.
+    let engine = engine(repository, Some(4 << 20));
+    let job = Job::new(&of);
+    let revoke_the_newest = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let newest = tokens(&seen.lock().unwrap()).pop().unwrap();
+        revoke(&url, &newest).await;
+    };
+    let (layer, ()) = futures::future::join(job.back_up(&engine), revoke_the_newest).await;
+    let layer = layer.unwrap_or_else(|e| panic!("{e}"));
+    let of_the_backup = tokens(&seen.lock().unwrap()).len();
+    assert_eq!(of_the_backup, 2, "each token is fetched once for all");
+    let revoke_the_newest = async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let newest = tokens(&seen.lock().unwrap()).pop().unwrap();
+        revoke(&url, &newest).await;
+    };
+    futures::future::join(job.restores(&engine, &layer), revoke_the_newest).await;
+    assert_eq!(tokens(&seen.lock().unwrap()).len(), 3);
 }
 
 /// The different tokens in what was sent.

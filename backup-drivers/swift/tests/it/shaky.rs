@@ -230,7 +230,7 @@ async fn tokens_of_seconds_serve_a_long_job() {
     }
 }
 
-fn engine(repository: SwiftRepository, bandwidth: Option<u64>) -> ChunkedBackup {
+pub(crate) fn engine(repository: SwiftRepository, bandwidth: Option<u64>) -> ChunkedBackup {
     let config = ChunkedConfig::zlib().unwrap();
     let config = config.with_chunk_size(1 << 20).with_block_size(32 << 10);
     let repository: Arc<dyn Repository> = Arc::new(repository);
@@ -241,13 +241,13 @@ fn engine(repository: SwiftRepository, bandwidth: Option<u64>) -> ChunkedBackup 
     ChunkedBackup::new(repository, config).unwrap()
 }
 
-struct Job {
+pub(crate) struct Job {
     volume: MemoryDevice,
     request: BackupRequest,
 }
 
 impl Job {
-    fn new(of: &backup_core::ContainerName) -> Self {
+    pub(crate) fn new(of: &backup_core::ContainerName) -> Self {
         let volume = MemoryDevice::new(20 * MIB as u64);
         volume.poke(0, &noise(20 * MIB, 7));
         let mut request = BackupRequest::new(VolumeId::generate(), Timestamp::now());
@@ -255,7 +255,7 @@ impl Job {
         Self { volume, request }
     }
 
-    async fn back_up(&self, engine: &ChunkedBackup) -> backup_core::Result<Layer> {
+    pub(crate) async fn back_up(&self, engine: &ChunkedBackup) -> backup_core::Result<Layer> {
         let plan = engine.plan(&self.request).unwrap();
         let source = Attachment::new(Arc::new(self.volume.clone()));
         let layer = Layer {
@@ -266,7 +266,7 @@ impl Job {
         created.unwrap().map(|_| layer)
     }
 
-    async fn restores(&self, engine: &ChunkedBackup, layer: &Layer) {
+    pub(crate) async fn restores(&self, engine: &ChunkedBackup, layer: &Layer) {
         let chain = Chain::new(vec![layer.clone()]).unwrap();
         let target = MemoryDevice::new(20 * MIB as u64);
         let device: Arc<dyn BlockDevice> = Arc::new(target.clone());
