@@ -1,5 +1,6 @@
 //! Results on standard output: tables as the `openstack` client prints them, JSON, YAML and bare values.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use backup_core::Error;
@@ -182,7 +183,7 @@ fn draw_table(
     rows: &[Vec<Value>],
     chosen: &[usize],
 ) -> io::Result<()> {
-    let cells: Vec<Vec<String>> = rows
+    let cells: Vec<Vec<Cow<'_, str>>> = rows
         .iter()
         .map(|row| chosen.iter().map(|&i| for_people(&row[i])).collect())
         .collect();
@@ -222,9 +223,14 @@ fn write_cell(out: &mut dyn Write, text: &str, width: usize, right: bool) -> io:
 }
 
 /// A value as the `openstack` client shows it in tables: None, True, key='value'.
-fn for_people(value: &Value) -> String {
+fn for_people(value: &Value) -> Cow<'_, str> {
     match value {
-        Value::Array(items) => items.iter().map(for_scripts).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => items
+            .iter()
+            .map(for_scripts)
+            .collect::<Vec<_>>()
+            .join(", ")
+            .into(),
         Value::Object(map) => map
             .iter()
             .map(|(k, v)| match v {
@@ -232,38 +238,37 @@ fn for_people(value: &Value) -> String {
                 other => format!("{k}='{other}'"),
             })
             .collect::<Vec<_>>()
-            .join(", "),
+            .join(", ")
+            .into(),
         other => for_scripts(other),
     }
 }
 
 /// A value on one line.
-fn for_scripts(value: &Value) -> String {
+fn for_scripts(value: &Value) -> Cow<'_, str> {
     match value {
         Value::Null => "None".into(),
         Value::Bool(true) => "True".into(),
         Value::Bool(false) => "False".into(),
         Value::String(s) => one_line(s),
-        other => other.to_string(),
+        other => other.to_string().into(),
     }
 }
 
 /// Control characters of a name could forge rows or drive the terminal: they are shown escaped.
-fn one_line(text: &str) -> String {
-    if text.chars().any(char::is_control) {
-        text.chars()
-            .flat_map(|c| {
-                let escaped: Vec<char> = if c.is_control() {
-                    c.escape_default().collect()
-                } else {
-                    vec![c]
-                };
-                escaped
-            })
-            .collect()
-    } else {
-        text.to_owned()
+fn one_line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(char::is_control) {
+        return text.into();
     }
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped.into()
 }
 
 /// Writes to standard output through one buffer.

@@ -321,9 +321,7 @@ impl Drop for Threads {
 fn io_error(e: Error) -> io::Error {
     let kind = match e.kind() {
         ErrorKind::NotFound => io::ErrorKind::NotFound,
-        ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => {
-            io::ErrorKind::PermissionDenied
-        }
+        ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => io::ErrorKind::PermissionDenied,
         ErrorKind::InvalidInput => io::ErrorKind::InvalidInput,
         ErrorKind::Corrupt => io::ErrorKind::InvalidData,
         ErrorKind::Timeout => io::ErrorKind::TimedOut,

@@ -28,8 +28,8 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    used: u64, // bytes in use
-    kept: u64, // bytes of `free`
+    used: u64,          // bytes in use
+    kept: u64,          // bytes of `free`
     free: Vec<Storage>, // the last came back last
 }
 

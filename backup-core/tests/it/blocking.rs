@@ -146,7 +146,11 @@ async fn waiting_in_a_runtime_is_refused_and_breaks_nothing() {
     let repository = MemoryRepository::new();
     let (engine, cx) = (engine(&repository), context());
     let error = back_up(&engine, &volume(), VolumeId::generate(), None, &cx).unwrap_err();
-    assert_eq!(error.kind(), backup_core::ErrorKind::InvalidInput, "{error}");
+    assert_eq!(
+        error.kind(),
+        backup_core::ErrorKind::InvalidInput,
+        "{error}"
+    );
     assert!(error.hint_text().unwrap().contains("await"), "{error:?}");
     drop(engine);
 }

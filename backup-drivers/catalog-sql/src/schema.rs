@@ -9,7 +9,10 @@ use crate::error::from_sql;
 
 /// The steps from an empty database to the present schema; step `n` leaves `user_version` at `n + 1`. A step that was
 /// released is never changed.
-const STEPS: [&str; 1] = [include_str!("../migrations/1.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("../migrations/1.sql"),
+    include_str!("../migrations/2.sql"),
+];
 
 /// The version that this program knows.
 #[expect(clippy::cast_possible_wrap, reason = "a handful")]

@@ -5,6 +5,7 @@ mod packed;
 use backup_core::catalog::rows::BackupRow;
 use backup_core::catalog::{BackupFilter, ParentQuery, Usage};
 use backup_core::{BackupId, BackupRecord, BackupStatus, Location, Result, Timestamp};
+use futures::TryStreamExt;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
@@ -120,11 +121,13 @@ pub(super) async fn list(
     }
     query.push(" ORDER BY created_at DESC, id DESC");
     let (connection, failed) = rows.parts();
-    let found = query.build().fetch_all(connection).await.map_err(failed)?;
-    found
-        .iter()
-        .map(|row| packed::unpack(Columns::new(row).borrowed()?))
-        .collect()
+    // SQLite's thread looks for the next rows while this one unpacks.
+    let mut found = query.build().fetch(connection);
+    let mut records = Vec::new();
+    while let Some(row) = found.try_next().await.map_err(failed)? {
+        records.push(packed::unpack(Columns::new(&row).borrowed()?)?);
+    }
+    Ok(records)
 }
 
 pub(super) async fn children(rows: &mut SqlRows<'_>, id: BackupId) -> Result<Vec<BackupRecord>> {

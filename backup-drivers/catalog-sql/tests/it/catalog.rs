@@ -43,6 +43,44 @@ async fn what_was_stored_is_there_after_it_was_opened_again_and_only_its_owner_r
 }
 
 #[tokio::test]
+async fn a_catalogue_of_an_earlier_program_is_brought_up_to_date_and_keeps_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalogue.sqlite");
+    let catalog = SqliteCatalog::open(&path).await.unwrap();
+    let v = volume(&catalog, "v").await;
+    let new = new_backup(&v, None, 1);
+    catalog.begin_backup(&new).await.unwrap();
+    catalog.close().await;
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+    let mut connection = options.connect().await.unwrap();
+    // As the first schema was.
+    connection
+        .execute("DROP INDEX backups_by_project_age; PRAGMA user_version = 1")
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+
+    let catalog = SqliteCatalog::open(&path).await.unwrap();
+    assert_eq!(catalog.backup(new.record.id).await.unwrap(), new.record);
+    let filter = BackupFilter {
+        project: Some(new.record.project_id.clone()),
+        ..BackupFilter::default()
+    };
+    assert_eq!(catalog.backups(&filter).await.unwrap().len(), 1);
+    catalog.close().await;
+    let mut connection = options.connect().await.unwrap();
+    let plan = "EXPLAIN QUERY PLAN SELECT name FROM backups \
+                WHERE deleted_at IS NULL AND project_id = 'p' ORDER BY created_at DESC, id DESC";
+    let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(plan)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let steps: Vec<_> = steps.into_iter().map(|(_, _, _, step)| step).collect();
+    assert_eq!(steps.len(), 1, "a list is read in its order: {steps:?}");
+    assert!(steps[0].contains("backups_by_project_age"), "{steps:?}");
+}
+
+#[tokio::test]
 async fn a_catalogue_of_a_later_program_and_a_file_that_is_none_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalogue.sqlite");
