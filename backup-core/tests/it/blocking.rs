@@ -82,7 +82,7 @@ fn a_whole_life_needs_no_runtime() {
 
     engine.delete(&child.location, &cx).unwrap();
     // Without its metadata the full backup is an orphan.
-    assert!(repository.remove(full.location.metadata().name()));
+    assert!(repository.remove(&full.location.metadata().to_string()));
     for orphan in engine.orphans(None, &cx).unwrap() {
         assert!(engine.remove_orphan(&orphan.unwrap(), &cx).unwrap());
     }
