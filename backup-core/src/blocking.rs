@@ -51,7 +51,7 @@ use crate::backup::{
 };
 use crate::device::BlockDevice;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ContainerName, Location};
+use crate::id::{BackupId, ContainerName, Location, VolumeId};
 use crate::job::JobContext;
 use crate::orphan::Orphan;
 use crate::repository::BoxStream;
@@ -132,8 +132,20 @@ impl BlockingBackup {
     }
 
     /// See [`Backup::delete`].
-    pub fn delete(&self, location: &Location, cx: &JobContext) -> Result<()> {
-        self.waiter.wait(self.backup.delete(location, cx))?
+    pub fn delete(&self, layer: &Layer, cx: &JobContext) -> Result<()> {
+        self.waiter.wait(self.backup.delete(layer, cx))?
+    }
+
+    /// See [`Backup::locate`].
+    pub fn locate(
+        &self,
+        id: BackupId,
+        volume: VolumeId,
+        container: Option<&ContainerName>,
+        cx: &JobContext,
+    ) -> Result<Option<Location>> {
+        self.waiter
+            .wait(self.backup.locate(id, volume, container, cx))?
     }
 
     /// See [`Backup::verify`].

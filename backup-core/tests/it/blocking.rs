@@ -80,7 +80,7 @@ fn a_whole_life_needs_no_runtime() {
     expected.sort_unstable();
     assert_eq!(found, expected);
 
-    engine.delete(&child.location, &cx).unwrap();
+    engine.delete(&child, &cx).unwrap();
     // Without its metadata the full backup is an orphan.
     assert!(repository.remove(&full.location.metadata().to_string()));
     for orphan in engine.orphans(None, &cx).unwrap() {
