@@ -108,7 +108,7 @@ impl Home {
                     let repository = limited(repository, limits);
                     named_objects(name, repository, &settings, &chunked)?
                 }
-                Ok(Store::Images(repository)) => named_images(name, repository)?,
+                Ok(Store::Images(repository)) => named_images(name, repository, &settings)?,
                 Ok(_) => continue,
                 Err(e) if *name == settings.backup.repository => return Err(e.on(name)),
                 // One that is not used now must not stop the others; whoever asks for it is told.
@@ -204,9 +204,17 @@ fn named_objects(
 }
 
 /// Images are not compressed, and lie in the pool that their repository names.
-fn named_images(name: &str, repository: Arc<dyn ImageRepository>) -> Result<NamedRepository> {
+fn named_images(
+    name: &str,
+    repository: Arc<dyn ImageRepository>,
+    settings: &Settings,
+) -> Result<NamedRepository> {
     let service = repository.layout().service;
-    let backup: Arc<dyn Backup> = Arc::new(ImageBackup::new(repository, ImagedConfig::new())?);
+    let mut config = ImagedConfig::new();
+    if let Some(percent) = settings.backup.audit_percent {
+        config.audit_per_million = percent * 10_000;
+    }
+    let backup: Arc<dyn Backup> = Arc::new(ImageBackup::new(repository, config)?);
     Ok(NamedRepository {
         name: name.to_owned(),
         backup,

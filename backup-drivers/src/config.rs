@@ -37,6 +37,10 @@ pub enum RepositoryConfig {
     #[cfg(not(feature = "swift"))]
     Swift,
     /// A pool of a Ceph cluster.
+    #[cfg(feature = "rbd")]
+    Ceph(Box<backup_rbd::CephConfig>),
+    /// A pool of a Ceph cluster.
+    #[cfg(not(feature = "rbd"))]
     Ceph,
 }
 
@@ -78,6 +82,9 @@ impl RepositoryConfig {
                 let server = server.unwrap_or("Swift").trim_end_matches('/');
                 Some(format!("{server} {}", config.container))
             }
+            #[cfg(feature = "rbd")]
+            Self::Ceph(config) => Some(format!("{} {}", config.conf.display(), config.pool)),
+            #[allow(unreachable_patterns, reason = "a build may have all drivers")]
             _ => None,
         }
     }
@@ -101,6 +108,9 @@ impl RepositoryConfig {
             Self::Swift(_) => "swift",
             #[cfg(not(feature = "swift"))]
             Self::Swift => "swift",
+            #[cfg(feature = "rbd")]
+            Self::Ceph(_) => "ceph",
+            #[cfg(not(feature = "rbd"))]
             Self::Ceph => "ceph",
         }
     }

@@ -9,7 +9,7 @@
 //! | `s3` | `backup-s3` | a repository in S3 buckets, as Cinder's s3 driver lays it out |
 //! | `swift` | `backup-swift` | a repository in Swift's containers, as Cinder's swift driver lays it out |
 //! | `file` | `backup-file` | image files and block devices as volumes |
-//! | `rbd` (not a default) | `backup-rbd` | images of Ceph RBD as volumes; needs librbd |
+//! | `rbd` (not a default) | `backup-rbd` | images of Ceph RBD as volumes, and a repository in a pool, as Cinder's ceph driver lays it out; needs librbd |
 //! | `catalog-sql` | `backup-catalog-sql` | the catalogue in SQLite |
 //!
 //! The configuration types are plain serde: they read from TOML, JSON or whatever else the embedder has.
@@ -88,6 +88,15 @@ pub fn open(config: &RepositoryConfig) -> Result<Store> {
         RepositoryConfig::Swift(config) => Ok(Store::Objects(Arc::new(
             backup_swift::SwiftRepository::open(config)?,
         ))),
+        #[cfg(feature = "rbd")]
+        RepositoryConfig::Ceph(config) => Ok(Store::Images(Arc::new(
+            backup_rbd::CephRepository::new(config)?,
+        ))),
+        #[cfg(not(feature = "rbd"))]
+        RepositoryConfig::Ceph => Err(Error::new(ErrorKind::Unsupported, "open the repository")
+            .because("this build has no Ceph")
+            .hint("build it with --features rbd; that needs librbd-dev and librados-dev")),
+        #[allow(unreachable_patterns, reason = "a build may have all drivers")]
         other => Err(not_in_this_build(other.kind())),
     }
 }
@@ -173,6 +182,9 @@ pub fn in_this_build() -> Vec<&'static str> {
     }
     if cfg!(feature = "swift") {
         types.push("swift");
+    }
+    if cfg!(feature = "rbd") {
+        types.push("ceph");
     }
     types
 }

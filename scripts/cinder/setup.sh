@@ -44,4 +44,12 @@ if [ "$(cat "$dir/.pins" 2>/dev/null || true)" != "$wanted" ]; then
   "$dir/bin/pip" -q install --disable-pip-version-check --no-input --no-deps -r "$pins"
   echo "$wanted" > "$dir/.pins"
 fi
+# Ceph's bindings come with the distribution, where python3-rados and python3-rbd are there; --driver ceph needs them.
+site=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')
+suffix=$("$dir/bin/python" -c 'import sysconfig; print(sysconfig.get_config_var("EXT_SUFFIX"))')
+for module in rados rbd; do
+  for place in /usr/lib/python3/dist-packages /usr/lib64/python3*/site-packages; do
+    [ ! -f "$place/$module$suffix" ] || ln -sf "$place/$module$suffix" "$site/"
+  done
+done
 "$dir/bin/python" "$here/oracle.py" version

@@ -152,8 +152,8 @@ fn a_path_of_the_file_is_relative_to_the_file() {
 }
 
 #[test]
-fn types_that_come_later_are_read() {
-    let file = "[repository.s]\ntype = \"ceph\"\npool = \"x\"\nmax_snapshots = 4\n";
+fn types_that_are_not_in_every_build_are_read() {
+    let file = "[repository.s]\ntype = \"ceph\"\npool = \"x\"\nstripe_unit = \"64KiB\"\nstripe_count = 4\n";
     let variable = ("ASHLAR_REPOSITORY_S_USER", "k");
     let settings = load_with(file, &[variable], &[]).unwrap();
     assert_eq!(settings.repositories["s"].kind(), "ceph");

@@ -49,6 +49,8 @@ pub(super) struct Ends {
 #[derive(Debug, Default)]
 pub(super) struct Moved {
     pub(super) read: u64,
+    /// Bytes read to see whether the change source is right.
+    pub(super) audited: u64,
     pub(super) written: u64,
     pub(super) zeroed: u64,
     /// An audit found it changed.
@@ -101,7 +103,10 @@ pub(super) async fn piece(
         }
         Err(e) => return Err(e),
     };
-    moved.read = range.len();
+    match deed {
+        Deed::Audit => moved.audited = range.len(),
+        _ => moved.read = range.len(),
+    }
     if deed == Deed::Read {
         return Ok(moved);
     }

@@ -230,6 +230,7 @@ impl Creation<'_> {
         outcome.stored_bytes = totals.written;
         outcome.index_bytes = index;
         outcome.read_bytes = totals.read;
+        outcome.audited_bytes = totals.audited;
         outcome.covered_bytes = totals.covered;
         outcome.change_point.clone_from(&self.point);
         progress.done = self.length;

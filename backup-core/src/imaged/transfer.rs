@@ -23,6 +23,7 @@ const MAX_PROBLEMS: usize = crate::backup::Report::MAX_PROBLEMS;
 #[derive(Debug, Default)]
 pub(super) struct Totals {
     pub(super) read: u64,
+    pub(super) audited: u64,
     pub(super) written: u64,
     /// Bytes of the volume that were copied, compared or zeroed: those that its change is about.
     pub(super) covered: u64,
@@ -180,6 +181,7 @@ impl Transfer {
         self.progress.done = self.progress.done.saturating_add(ended.length);
         let totals = &mut self.totals;
         totals.read += moved.read;
+        totals.audited += moved.audited;
         totals.written += moved.written;
         totals.changed = totals.changed.or(moved.changed);
         if let Some(problem) = moved.problem {
@@ -189,7 +191,7 @@ impl Transfer {
                 totals.more_problems += 1;
             }
         }
-        self.progress.transferred = totals.read;
+        self.progress.transferred = totals.read + totals.audited;
         self.tell();
         Ok(())
     }

@@ -122,19 +122,22 @@ impl RbdChanges {
                 .on(since.as_str())
                 .because(why)
         };
-        let point = Point::parse(since.as_str())
-            .ok_or_else(|| gone("this is no snapshot of an RBD image"))?;
-        if !self.is_ours(&point) {
-            return Err(gone("it is of another image"));
-        }
-        let source = if point.snapshot == self.snapshot {
+        let snapshots = self.image.snapshots().await?;
+        let snapshot = match Point::parse(since.as_str()) {
+            Some(point) if !self.is_ours(&point) => return Err(gone("it is of another image")),
+            Some(point) => snapshots
+                .into_iter()
+                .find(|s| s.id == point.snapshot && s.name == point.name),
+            // Cinder knows a backup's state by nothing but the snapshot's name, which holds the backup's ID.
+            None if names::is_backup_snapshot(since.as_str()) => {
+                snapshots.into_iter().find(|s| s.name == since.as_str())
+            }
+            None => return Err(gone("this is no snapshot of an RBD image")),
+        };
+        let snapshot = snapshot.ok_or_else(|| gone("the snapshot is no longer there"))?;
+        let source = if snapshot.id == self.snapshot {
             Source::Same
         } else {
-            let snapshots = self.image.snapshots().await?;
-            let snapshot = snapshots
-                .into_iter()
-                .find(|s| s.id == point.snapshot && s.name == point.name)
-                .ok_or_else(|| gone("the snapshot is no longer there"))?;
             if snapshot.id > self.snapshot {
                 return Err(gone("it is newer than what is backed up"));
             }

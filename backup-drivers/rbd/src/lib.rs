@@ -54,6 +54,11 @@
 //! [`RbdVolumes`] is a [`VolumeProvider`](backup_core::VolumeProvider) over the images of a pool, named as Cinder names
 //! them, and [`RbdDevice`] a [`BlockDevice`](backup_core::BlockDevice) over one image. Backups are made of snapshots,
 //! which are kept as change points: an incremental then reads only what changed ([`RbdChanges`]).
+//!
+//! # Repository
+//!
+//! [`CephRepository`] is an [`ImageRepository`](backup_core::ImageRepository) over a pool, for
+//! [`ImageBackup`](backup_core::ImageBackup): backups in the layout of Cinder's ceph driver.
 
 mod changes;
 #[allow(unsafe_code)] // calls librados
@@ -69,6 +74,7 @@ mod names;
 mod open;
 #[allow(unsafe_code)] // calls librados and librbd
 mod pool;
+mod repository;
 mod thread;
 mod volumes;
 
@@ -82,4 +88,5 @@ pub use image::{
 };
 pub use open::wait_until_closed;
 pub use pool::{CloneOptions, CreateOptions, Pool};
+pub use repository::{CephConfig, CephRepository};
 pub use volumes::RbdVolumes;

@@ -145,12 +145,11 @@ impl CephRepository {
         if let Some(pool) = state.pools.get(container) {
             return Ok(pool.clone());
         }
-        let cluster = match &state.cluster {
-            Some(cluster) => cluster.clone(),
-            None => {
-                let cluster = Cluster::connect(&self.config.cluster()).await?;
-                state.cluster.insert(cluster).clone()
-            }
+        let cluster = if let Some(cluster) = &state.cluster {
+            cluster.clone()
+        } else {
+            let cluster = Cluster::connect(&self.config.cluster()).await?;
+            state.cluster.insert(cluster).clone()
         };
         let pool = cluster.pool(container.as_str()).await?;
         state.pools.insert(container.clone(), pool.clone());

@@ -10,7 +10,9 @@ const NFS: &[&str] = &["nfs"];
 const FILES: &[&str] = &["posix", "nfs"];
 const S3: &[&str] = &["s3"];
 const SWIFT: &[&str] = &["swift"];
+const CEPH: &[&str] = &["ceph"];
 const REMOTE: &[&str] = &["s3", "swift"];
+const NETWORKED: &[&str] = &["s3", "swift", "ceph"];
 const WITH_REQUESTS: &[&str] = &["posix", "nfs", "s3", "swift"];
 
 /// All settings of this build. docs/operator.md has the same list with words; a test compares them.
@@ -62,8 +64,12 @@ pub(crate) const KEYS: &[Key] = &[
     of(S3, "repository.*.sse_customer_key", Kind::Text),
     of(S3, "repository.*.sse_customer_key_file", Kind::Path),
     of(S3, "repository.*.storage_class", Kind::Text),
-    of(REMOTE, "repository.*.connect_timeout", integer(1, 86_400)),
-    of(REMOTE, "repository.*.timeout", integer(1, 86_400)),
+    of(
+        NETWORKED,
+        "repository.*.connect_timeout",
+        integer(1, 86_400),
+    ),
+    of(NETWORKED, "repository.*.timeout", integer(1, 86_400)),
     of(REMOTE, "repository.*.min_rate", Kind::Size { least: 1 }),
     of(REMOTE, "repository.*.retries", integer(0, 1000)),
     of(REMOTE, "repository.*.retry_timeout", integer(0, 86_400)),
@@ -130,6 +136,14 @@ pub(crate) const KEYS: &[Key] = &[
         "repository.*.max_object_size",
         Kind::Size { least: 1 << 20 },
     ),
+    of(CEPH, "repository.*.pool", Kind::Text),
+    of(CEPH, "repository.*.conf", Kind::Path),
+    of(CEPH, "repository.*.user", Kind::Text),
+    of(CEPH, "repository.*.keyring", Kind::Path),
+    of(CEPH, "repository.*.stripe_unit", Kind::Size { least: 0 }),
+    of(CEPH, "repository.*.stripe_count", integer(0, 1024)),
+    of(CEPH, "repository.*.image_journals", Kind::Boolean),
+    of(CEPH, "repository.*.data_pool", Kind::Text),
     key("volumes.provider", Kind::Word(&["file", "rbd"])),
     key("volumes.path", Kind::Path),
     key("volumes.pool", Kind::Text),

@@ -192,6 +192,17 @@ impl AnyImage for BaseImage {
         self.image.take_lock().await
     }
 
+    async fn unlock(&self) -> Result<()> {
+        if self.access == Access::Look {
+            return Ok(());
+        }
+        match self.image.release_lock().await {
+            // It does not hold it.
+            Err(e) if e.is(ErrorKind::InvalidInput) => Ok(()),
+            released => released,
+        }
+    }
+
     async fn modified(&self) -> Result<Option<Timestamp>> {
         Ok(self.image.modified().await?.and_then(timestamp))
     }

@@ -14,4 +14,5 @@ mod images;
 mod incremental;
 mod io;
 mod model;
+mod repository;
 mod volumes;

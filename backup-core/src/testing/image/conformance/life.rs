@@ -226,8 +226,9 @@ async fn a_lock_keeps_others_out_until_its_holder_is_gone(t: &Trial) -> Result<(
     let other = t.repository.open_to_write(&key).await?;
     let locked = other.lock().await;
     hold!(failed_with(&locked, ErrorKind::Conflict), "{locked:?}");
+    let look = t.repository.open(&key, None).await?;
     hold!(
-        whole(&other).await?[..4096] == sample(1, 4096)[..],
+        whole(&look).await?[..4096] == sample(1, 4096)[..],
         "others cannot even read"
     );
     holder.flush().await?;
