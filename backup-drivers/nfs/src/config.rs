@@ -19,6 +19,8 @@ pub enum Client {
     /// The kernel: the share is mounted, which needs root.
     #[default]
     Kernel,
+    /// This process itself: nothing is mounted, and no right of root is needed where the export takes ports above 1023.
+    Userspace,
 }
 
 /// Which export it is, and how it is reached.
@@ -36,7 +38,8 @@ pub struct NfsConfig {
     /// Who speaks NFS with the server.
     #[serde(default)]
     pub client: Client,
-    /// Kernel: what `mount -o` is given, `vers=4.2,softerr`. Without it: see docs/nfs.md.
+    /// Kernel: what `mount -o` is given, `vers=4.2,softerr`. Without it: see docs/nfs.md. Userspace: of the same options
+    /// `vers` (4.1 or 3), `port`, `mountport` and `noresvport` are heeded.
     #[serde(default)]
     pub mount_options: Option<String>,
     /// Kernel: the folder that mount points are made in. Cinder's is `/var/lib/cinder/backup_mount`; with that one both

@@ -27,6 +27,7 @@
 mod config;
 mod kernel;
 mod share;
+mod userspace;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,7 @@ pub use config::{Client, NfsConfig};
 pub use share::Share;
 
 use kernel::KernelRepository;
+use userspace::UserspaceRepository;
 
 /// The repository that `config` names. The server is not asked yet.
 ///
@@ -51,5 +53,7 @@ pub fn open(config: &NfsConfig) -> Result<Arc<dyn Repository>> {
             let policy = RetryPolicy::default().with_deadline(patience);
             Ok(Arc::new(Retrying::new(Arc::new(share), policy)))
         }
+        // It repeats what may pass itself.
+        Client::Userspace => Ok(Arc::new(UserspaceRepository::open(config)?)),
     }
 }
