@@ -54,6 +54,8 @@ fn start_log(verbose: u8) {
             ("backup_file", ours),
             ("backup_rbd", ours),
             ("backup_catalog_sql", ours),
+            // It calls an error what we repeat until it succeeds.
+            ("nfs_rs", if verbose < 2 { LevelFilter::OFF } else { ours }),
         ])
         .with_default(LevelFilter::ERROR);
     tracing_subscriber::registry()

@@ -1,11 +1,13 @@
-# Real servers beside the tests: S3 (Ceph's radosgw and moto), RBD on the same Ceph, Swift with Keystone. Installing and
-# starting them is mostly waiting, so it goes on beside the lints and builds.
+# Real servers beside the tests: S3 (Ceph's radosgw and moto), RBD on the same Ceph, Swift with Keystone, NFS (ganesha).
+# Installing and starting
+# them is mostly waiting, so it goes on beside the lints and builds.
 
 RADOSGW_PACKAGES="ceph-mon ceph-osd ceph-common radosgw python3-rados curl"
 SWIFT_PACKAGES="python3-venv curl memcached"
 
 servers_pid=
 swift_pid=
+nfs_pid=
 
 has_radosgw() {
   local program
@@ -58,10 +60,16 @@ servers_begin() {
     hold_swift >"$work/swift.log" 2>&1
   ) &
   swift_pid=$!
+  (
+    "$here/servers/nfs/ganesha" packages >"$work/ganesha.log" 2>&1 || exit 3
+    "$here/servers/nfs/ganesha" start "$work/servers/ganesha" >"$work/ganesha.log" 2>&1
+  ) &
+  nfs_pid=$!
 }
 
 servers_await() {
-  section "Servers of S3, Swift and Ceph"
+  section "Servers of S3, Swift, Ceph and NFS"
+  await_nfs
   wait "$servers_pid"
   servers_pid=
   local name status=0
@@ -95,10 +103,26 @@ servers_await() {
   fi
 }
 
+await_nfs() {
+  local status=0
+  wait "$nfs_pid" || status=$?
+  nfs_pid=
+  if [ "$status" -eq 0 ]; then
+    # shellcheck source=/dev/null
+    . "$work/servers/ganesha/env.sh"
+    pass "NFS answers"
+  elif [ "$status" -eq 3 ]; then
+    skip "NFS: $(tail -n 1 "$work/ganesha.log")"
+  else
+    cat "$work/ganesha.log"
+    fail "NFS does not start"
+  fi
+}
+
 servers_stop() {
   : >"$work/swift.stop"
   local pid name
-  for pid in $servers_pid $swift_pid; do
+  for pid in $servers_pid $swift_pid $nfs_pid; do
     # Swift's ends by itself where its servers run; before that it is told to.
     if [ "$pid" = "$servers_pid" ] || [ ! -f "$work/swift.env" ]; then kill "$pid" 2>/dev/null || true; fi
     wait "$pid" 2>/dev/null || true
@@ -106,6 +130,7 @@ servers_stop() {
   for name in radosgw moto; do
     [ ! -d "$work/servers/$name" ] || "$here/servers/s3/$name" destroy "$work/servers/$name" >/dev/null 2>&1 || true
   done
+  [ ! -d "$work/servers/ganesha" ] || "$here/servers/nfs/ganesha" destroy "$work/servers/ganesha" >/dev/null 2>&1 || true
 }
 
 # Cinder's own drivers on the same servers, once their environment is there.

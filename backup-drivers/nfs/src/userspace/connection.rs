@@ -57,25 +57,22 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 }
 
 impl Connection {
-    /// Takes a fresh mount whose repository lies in the folder `path` of the export.
-    pub(super) async fn new(
-        mount: Box<dyn Mount>,
-        number: u64,
-        path: &str,
-    ) -> Result<Self, Failure> {
-        let export = mount.getfh().await;
-        let above = Self {
+    /// Takes a fresh mount. Paths are below the export's root until [`enter`](Self::enter).
+    pub(super) async fn new(mount: Box<dyn Mount>, number: u64) -> Self {
+        let root = mount.getfh().await;
+        Self {
             mount,
             number,
-            root: export,
-            folders: Mutex::default(),
-        };
-        let root = above.folder(path).await?;
-        Ok(Self {
             root,
             folders: Mutex::default(),
-            ..above
-        })
+        }
+    }
+
+    /// Makes the folder at `path`, which must be there, the root of all paths.
+    pub(super) async fn enter(&mut self, path: &str) -> Result<(), Failure> {
+        self.root = self.folder(path).await?;
+        self.forget_folders();
+        Ok(())
     }
 
     pub(super) fn mount(&self) -> &dyn Mount {

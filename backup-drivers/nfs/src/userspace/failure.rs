@@ -75,6 +75,7 @@ pub(super) fn judge(error: &NfsError) -> Verdict {
             Verdict::Stale
         }
         NfsError::Nfs4(code) if is_lost_state(*code) => Verdict::Lost,
+        _ if may_not_bind(error) => Verdict::Final,
         NfsError::Io(_)
         | NfsError::Rpc(_)
         | NfsError::Xdr(_)
@@ -158,6 +159,11 @@ pub(super) fn is_late(error: &NfsError) -> bool {
     error.transport_error_kind() == Some(io::ErrorKind::TimedOut)
 }
 
+/// Whether this process was refused a port below 1024 by its own host.
+pub(super) fn may_not_bind(error: &NfsError) -> bool {
+    error.transport_error_kind() == Some(io::ErrorKind::PermissionDenied)
+}
+
 /// Whether the server started anew between a write and its commit.
 pub(super) fn lost_unstable_data(error: &NfsError) -> bool {
     error
@@ -195,6 +201,9 @@ fn describe(error: &NfsError) -> Description {
         NfsError::Mount(code) => describe_mount(code),
         NfsError::Io(error) if error.kind() == io::ErrorKind::TimedOut => {
             (ErrorKind::Timeout, None, None)
+        }
+        NfsError::Io(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            (ErrorKind::PermissionDenied, Some(NO_SUCH_PORT), None)
         }
         NfsError::Io(_) | NfsError::Rpc(_) | NfsError::Xdr(_) => {
             (ErrorKind::Unavailable, None, None)
@@ -282,6 +291,7 @@ const READ_ONLY: Description = (
     Some("the export is read-only"),
     Some("export it for writing (rw), then run it again"),
 );
+const NO_SUCH_PORT: &str = "this process may not use a port below 1024";
 const TOO_LONG: &str = "the server takes no file of that length";
 const LONG_NAME: &str = "the name is too long for the server";
 const FILE_IN_THE_WAY: &str = "a file is in the way where a folder should be";

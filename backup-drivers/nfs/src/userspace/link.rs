@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
-use super::failure::{Failure, Verdict, judge, told};
+use super::failure::{Failure, Verdict, judge, may_not_bind, told};
 use super::options::{Options, Version};
 use super::refusal::{Refusal, UNREACHABLE, Unreached, unreached};
 use crate::share::Share;
@@ -322,8 +322,19 @@ impl Link {
         number: u64,
     ) -> Result<Connection, Failure> {
         let url = self.options.url(&self.share, version, reserved)?;
-        let mount = parse_url_and_mount(&url).await?;
-        Connection::new(mount, number, &self.path).await
+        let mount = match parse_url_and_mount(&url).await {
+            // Root without the right to such ports, as in some containers.
+            Err(error) if may_not_bind(&error) && self.options.reserved_port.is_none() => {
+                parse_url_and_mount(&self.options.url(&self.share, version, false)?).await?
+            }
+            mount => mount?,
+        };
+        let mut connection = Connection::new(mount, number).await;
+        if let Err(failure) = connection.enter(&self.path).await {
+            release(Arc::new(connection));
+            return Err(failure);
+        }
+        Ok(connection)
     }
 
     /// Takes `connection` out of use where it still is. Calls that run on it go on as far as they come.

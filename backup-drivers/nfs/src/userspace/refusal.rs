@@ -3,7 +3,7 @@
 use backup_core::{Error, ErrorKind};
 use nfs_rs::NfsError;
 
-use super::failure::{Failure, Verdict, judge, kind, root, told};
+use super::failure::{Failure, Verdict, judge, kind, may_not_bind, root, told};
 use super::options::Version;
 
 const CONNECT: &str = "connect to the NFS server";
@@ -12,6 +12,7 @@ const UNPRIVILEGED: &str = "the request came from a port above 1023, as those of
                             export it with `insecure` (ganesha: PrivilegedPort = false), or run this as root";
 const REFUSED: &str =
     "see whether the export is for this host, and the owner and the mode of its folders";
+const NO_PORT: &str = "leave resvport out of mount_options, or run this as root";
 const NOT_EXPORTED: &str = "see what the server exports, and make the folder that `path` names";
 pub(super) const UNREACHABLE: &str = "see whether the NFS server runs and can be reached from here (version 3 also needs \
                                       its rpcbind, or port= and mountport= in mount_options); then run it again";
@@ -89,6 +90,7 @@ pub(super) fn unreached(
         };
     };
     let (kind, reserved) = (telling.kind(), telling.reserved);
+    let no_port = matches!(&telling.failure, Failure::Nfs(error) if may_not_bind(error));
     let error = match telling.failure {
         Failure::Told(error) if texts.len() == 1 => error,
         Failure::Nfs(error) if texts.len() == 1 => told(CONNECT, place, error),
@@ -97,6 +99,7 @@ pub(super) fn unreached(
             .because(texts.join("; ")),
     };
     let error = match kind {
+        ErrorKind::PermissionDenied if no_port => error.hint(NO_PORT),
         ErrorKind::PermissionDenied if !reserved => error.hint(UNPRIVILEGED),
         ErrorKind::PermissionDenied => error.hint(REFUSED),
         ErrorKind::NotFound => error.hint(NOT_EXPORTED),
