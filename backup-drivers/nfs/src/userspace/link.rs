@@ -171,7 +171,10 @@ impl Link {
         let mut last: Option<Error> = None;
         loop {
             let (error, verdict) = match timeout_at(deadline, self.connect()).await {
-                Err(_) => return Err(out_of_time(call, allowed, last)),
+                Err(_) => {
+                    self.not_heard();
+                    return Err(out_of_time(call, allowed, last));
+                }
                 Ok(Err(Unreached {
                     error,
                     lasting: true,
@@ -184,6 +187,7 @@ impl Link {
                     let one = step(Arc::clone(&connection), Try { doubtful });
                     match timeout_at(deadline, one).await {
                         Err(_) => {
+                            self.not_heard();
                             self.drop_line(&connection).await;
                             return Err(out_of_time(call, allowed, last));
                         }
@@ -301,18 +305,14 @@ impl Link {
         Err(unreached(refusals, &self.describe(), known, waited))
     }
 
-    /// Versions and kinds of ports in the order in which they are tried.
+    /// Versions in the order in which they are tried, and whether from a port below 1024.
     fn candidates(&self) -> Vec<(Version, bool)> {
-        let ports: &[bool] = match self.options.reserved_port {
-            Some(true) => &[true],
-            Some(false) => &[false],
-            None if reserved_ports_are_ours() => &[true],
-            None => &[false],
-        };
+        let reserved = self
+            .options
+            .reserved_port
+            .unwrap_or_else(reserved_ports_are_ours);
         let versions = self.options.versions.iter();
-        versions
-            .flat_map(|version| ports.iter().map(|reserved| (*version, *reserved)))
-            .collect()
+        versions.map(|version| (*version, reserved)).collect()
     }
 
     async fn mount(
