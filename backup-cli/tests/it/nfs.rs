@@ -270,20 +270,28 @@ impl Ganesha {
         let own = Self {
             folder: tempfile::tempdir().unwrap(),
         };
-        own.script("start");
+        own.script("start", None);
         Some(own)
     }
 
-    fn script(&self, command: &str) {
+    fn kill(&self) {
+        self.script("kill", None);
+    }
+
+    /// Starts it again, with so many seconds in which its clients could claim what they had, and nobody else is served.
+    fn start_again(&self, grace: Option<&str>) {
+        self.script("start", grace);
+    }
+
+    fn script(&self, command: &str, grace: Option<&str>) {
         let script = concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/../scripts/servers/nfs/ganesha"
         );
         let mut run = Command::new(script);
         run.arg(command).arg(self.folder.path().join("ganesha"));
-        // As long as a server's clients would need to claim what they had.
-        if self.folder.path().join("ganesha/ports").exists() {
-            run.env("GANESHA_GRACE", "3");
+        if let Some(grace) = grace {
+            run.env("GANESHA_GRACE", grace);
         }
         let done = run.output().unwrap();
         assert!(done.status.success(), "{command}: {done:?}");
@@ -304,7 +312,7 @@ impl Ganesha {
 
 impl Drop for Ganesha {
     fn drop(&mut self) {
-        self.script("destroy");
+        self.script("destroy", None);
     }
 }
 
@@ -338,18 +346,18 @@ fn a_server_that_is_killed_in_mid_backup_and_in_mid_restore_is_waited_for() {
         while place.files().is_empty() {
             std::thread::sleep(Duration::from_millis(20));
         }
-        own.script("kill");
+        own.kill();
         std::thread::sleep(Duration::from_secs(1));
-        own.script("start");
+        own.start_again(Some("3"));
         let made = finish(making, "the backup");
         assert_eq!(made.status, 0, "{version}: {made:?}");
 
         let restore = ["volume", "backup", "restore", "--name", "first", "b"];
         let restoring = start(&home, &restore);
         std::thread::sleep(Duration::from_millis(1500));
-        own.script("kill");
+        own.kill();
         std::thread::sleep(Duration::from_secs(1));
-        own.script("start");
+        own.start_again(Some("3"));
         let restored = finish(restoring, "the restore");
         assert_eq!(restored.status, 0, "{version}: {restored:?}");
         let expected = fs::read(&image).unwrap();
@@ -377,14 +385,14 @@ fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earl
         while place.files().len() == before {
             std::thread::sleep(Duration::from_millis(20));
         }
-        own.script("kill");
+        own.kill();
         let failed = finish(making, "the backup");
         assert_eq!(failed.status, 1, "{version}: {failed:?}");
         assert!(failed.err.contains("NFS server"), "{version}: {failed:?}");
         let shown = home.json(&["volume", "backup", "show", "i"]);
         assert_eq!(shown["status"], "error", "{version}");
 
-        own.script("start");
+        own.start_again(None);
         proxy.heal();
         home.good(&["volume", "backup", "delete", "i"]);
         restores(&home, "b", &expected, version);
