@@ -19,7 +19,10 @@ const AT_ONCE: usize = 8;
 
 /// Deletes the objects; a result for each, in order.
 pub(super) async fn objects(link: &Arc<Link>, keys: &[ObjectKey]) -> Vec<Result<()>> {
-    let deletes = keys.iter().map(|key| object(link, key));
+    let deletes: Vec<_> = keys
+        .iter()
+        .map(|key| object(Arc::clone(link), key.clone()))
+        .collect();
     let mut results: Vec<Result<()>> = futures::stream::iter(deletes)
         .buffered(AT_ONCE)
         .collect()
@@ -56,8 +59,7 @@ fn by_folder(keys: &[ObjectKey]) -> BTreeMap<String, Vec<usize>> {
     folders
 }
 
-async fn object(link: &Arc<Link>, key: &ObjectKey) -> Result<()> {
-    let key = key.clone();
+async fn object(link: Arc<Link>, key: ObjectKey) -> Result<()> {
     let call = Call::new(DELETE, &key, 0);
     link.run(call, move |on, _| {
         let key = key.clone();
@@ -78,7 +80,7 @@ async fn object_once(on: &Connection, key: &ObjectKey) -> Result<(), Failure> {
                 on.forget_folders();
                 known = false;
             }
-            Err(failure) if failure.is_missing() => return Ok(()),
+            Err(failure) if failure.leads_nowhere() => return Ok(()),
             Err(failure) => return Err(failure),
             Ok(()) => break,
         }

@@ -32,6 +32,11 @@ impl Failure {
     pub(super) fn is_missing(&self) -> bool {
         matches!(self, Self::Nfs(error) if is_missing(error))
     }
+
+    /// Whether it says that nothing can be at a path: a part of it is missing, or a file stands where a folder should.
+    pub(super) fn leads_nowhere(&self) -> bool {
+        self.is_missing() || matches!(self, Self::Told(error) if error.is(ErrorKind::Conflict))
+    }
 }
 
 /// What is to be done after a failure.
@@ -54,6 +59,15 @@ pub(super) fn root(error: &NfsError) -> &NfsError {
         NfsError::ServerBusy(busy) => root(&busy.source),
         NfsError::FileClose(failures) => failures.first().map_or(error, |f| root(&f.error)),
         _ => error,
+    }
+}
+
+/// The same, for whoever tells it: what lies around says nothing to people.
+pub(super) fn into_root(error: NfsError) -> NfsError {
+    match error {
+        NfsError::OperationOutcome(outcome) => into_root(*outcome.source),
+        NfsError::ServerBusy(busy) => into_root(*busy.source),
+        error => error,
     }
 }
 
@@ -186,7 +200,7 @@ pub(super) fn told(operation: &'static str, target: impl Display, error: NfsErro
     if let Some(hint) = hint {
         told = told.hint(hint);
     }
-    told.caused_by(error)
+    told.caused_by(into_root(error))
 }
 
 const RIGHTS: &str = "check the owner and the mode of that path, the export's squash option, and the user that runs this";

@@ -137,14 +137,18 @@ impl Objects {
 
 async fn holds_a_file(link: &Arc<Link>, path: String) -> Result<bool> {
     let mut levels = vec![Entries::of(link, LIST, path)];
-    while let Some(level) = levels.last_mut() {
+    loop {
+        let depth = levels.len();
+        let Some(level) = levels.last_mut() else {
+            return Ok(false);
+        };
         match level.next().await? {
             None => {
                 levels.pop();
             }
             Some(Entry { name, kind }) => match kind {
                 Kind::File { .. } if !is_temporary(&name) => return Ok(true),
-                Kind::Folder if levels.len() < DEPTH => {
+                Kind::Folder if depth < DEPTH => {
                     let below = joined(level.path(), &name);
                     levels.push(Entries::of(link, LIST, below));
                 }
@@ -152,7 +156,6 @@ async fn holds_a_file(link: &Arc<Link>, path: String) -> Result<bool> {
             },
         }
     }
-    Ok(false)
 }
 
 /// Walks folders, below each other or one alone, and tells what is in each.

@@ -73,7 +73,7 @@ async fn find(on: &Connection, path: &str) -> Result<Found, Failure> {
         found => found,
     };
     match found {
-        Err(failure) if failure.is_missing() => Err(missing(path).into()),
+        Err(failure) if failure.leads_nowhere() => Err(missing(path).into()),
         Err(failure) => Err(failure),
         Ok((handle, attributes)) => match attributes.type_ {
             FILE => Ok(Found {

@@ -3,13 +3,14 @@
 use backup_core::{Error, ErrorKind};
 use nfs_rs::NfsError;
 
-use super::failure::{Failure, Verdict, judge, kind, may_not_bind, root, told};
+use super::failure::{Failure, Verdict, into_root, judge, kind, may_not_bind, root, told};
 use super::options::Version;
 
 const CONNECT: &str = "connect to the NFS server";
 
-const UNPRIVILEGED: &str = "the request came from a port above 1023, as those of a process without privileges must: \
-                            export it with `insecure` (ganesha: PrivilegedPort = false), or run this as root";
+const UNPRIVILEGED: &str = "see whether it is exported for this host. The request came from a port above 1023, as those of a \
+                            process without privileges must: where servers refuse such, or hide the export from them, it \
+                            needs the option `insecure` (ganesha: PrivilegedPort = false), or this process root";
 const REFUSED: &str =
     "see whether the export is for this host, and the owner and the mode of its folders";
 const NO_PORT: &str = "leave resvport out of mount_options, or run this as root";
@@ -63,7 +64,7 @@ impl Refusal {
     fn text(&self) -> String {
         let text = match &self.failure {
             Failure::Told(error) => error.to_string(),
-            Failure::Nfs(error) => error.to_string(),
+            Failure::Nfs(error) => root(error).to_string(),
         };
         format!("by version {}: {text}", self.version.name())
     }
@@ -93,6 +94,12 @@ pub(super) fn unreached(
     let no_port = matches!(&telling.failure, Failure::Nfs(error) if may_not_bind(error));
     let error = match telling.failure {
         Failure::Told(error) if texts.len() == 1 => error,
+        Failure::Nfs(error) if texts.len() == 1 && denies_sign_in(&error) => {
+            Error::new(kind, CONNECT)
+                .on(place)
+                .because("the server does not take requests of this sender")
+                .caused_by(into_root(error))
+        }
         Failure::Nfs(error) if texts.len() == 1 => told(CONNECT, place, error),
         _ => Error::new(kind, CONNECT)
             .on(place)
@@ -100,7 +107,7 @@ pub(super) fn unreached(
     };
     let error = match kind {
         ErrorKind::PermissionDenied if no_port => error.hint(NO_PORT),
-        ErrorKind::PermissionDenied if !reserved => error.hint(UNPRIVILEGED),
+        ErrorKind::PermissionDenied | ErrorKind::NotFound if !reserved => error.hint(UNPRIVILEGED),
         ErrorKind::PermissionDenied => error.hint(REFUSED),
         ErrorKind::NotFound => error.hint(NOT_EXPORTED),
         ErrorKind::Unavailable | ErrorKind::Timeout => error.hint(UNREACHABLE),
@@ -140,6 +147,7 @@ mod tests {
             let refusals = vec![refusal(Version::V4p1, false, error)];
             let Unreached { error, lasting } = unreached(refusals, "nas:/x", false, false);
             assert!(lasting, "{error}");
+            assert!(error.is(ErrorKind::PermissionDenied), "{error}");
             assert!(error.hint_text().unwrap().contains("`insecure`"), "{error}");
         }
     }

@@ -135,7 +135,8 @@ async fn a_chain_of_ours_and_cinders_restores_by_both() {
                 let plan = engine.plan(&request).unwrap();
                 let source = Attachment::new(Arc::new(volume.copy()));
                 let parent = parent.map(layer);
-                let made = engine.create(&plan, parent.as_ref(), &source, &context());
+                let cx = context();
+                let made = engine.create(&plan, parent.as_ref(), &source, &cx);
                 made.await.unwrap();
                 continue;
             }

@@ -219,6 +219,14 @@ async fn folders_that_others_remove_and_make_anew_are_found_again() {
     let Some(server) = ganesha() else { return };
     for version in VERSIONS {
         let (config, folder) = server.place(version);
+        // Another client of the server: what is done on its disk alone, it does not see at once itself.
+        let url = format!(
+            "nfs://127.0.0.1/export/{}?version={version}&nfsport={}&mountport={}&noresvport=true",
+            config.path.clone().unwrap().display(),
+            server.port,
+            server.mount_port
+        );
+        let other = nfs_rs::parse_url_and_mount(&url).await.unwrap();
         let nfs = open(&config);
         let of = container("a/b");
         for round in 0..3 {
@@ -226,13 +234,23 @@ async fn folders_that_others_remove_and_make_anew_are_found_again() {
             let object = key(&of, "x");
             put(&*nfs, &object, noise(99, round)).await;
             assert_eq!(read(&*nfs, &object).await.unwrap(), noise(99, round));
-            fs::remove_dir_all(folder.join("a")).unwrap();
+            other.remove_path("a/b/x").await.unwrap();
+            other.rmdir_path("a/b").await.unwrap();
+            other.rmdir_path("a").await.unwrap();
             let gone = read(&*nfs, &object).await.unwrap_err();
             assert!(gone.is(ErrorKind::NotFound), "{version}: {gone}");
-            fs::create_dir_all(folder.join("a/b")).unwrap();
-            fs::write(folder.join("a/b/x"), "anew").unwrap();
-            assert_eq!(read(&*nfs, &object).await.unwrap(), "anew", "{version}");
+            let gone = nfs.put(&object, noise(9, 1), PutMode::Overwrite).await;
+            assert!(gone.unwrap_err().is(ErrorKind::NotFound), "{version}");
+            nfs.delete(std::slice::from_ref(&object))
+                .await
+                .pop()
+                .unwrap()
+                .unwrap();
+            other.mkdir_path("a", 0o755).await.unwrap();
+            other.mkdir_path("a/b", 0o755).await.unwrap();
             put(&*nfs, &object, noise(9, 9)).await;
+            assert_eq!(files(&folder), ["a/b/x"], "{version}");
         }
+        other.umount().await.unwrap();
     }
 }

@@ -31,60 +31,60 @@ async fn put_all(nfs: &dyn Repository, objects: &[(ObjectKey, Bytes)]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_is_killed_and_comes_back_is_waited_for_and_nothing_is_lost() {
-    let Some(own) = Ganesha::start(Some("3")) else {
-        return;
+/// Objects that are written side by side, an upload and the reading of it, each with a server that dies and comes back.
+async fn a_life_over_deaths(own: Ganesha, version: &str) {
+    let (server, own) = (own.server(), Arc::new(own));
+    let (config, folder) = server.place(version);
+    let (nfs, of) = (open(&config), container("c"));
+    nfs.ensure_container(&of).await.unwrap();
+    let object = |lane: u64, n: u64| {
+        let name = format!("{lane}-{n}");
+        (key(&of, &name), noise(1_200_000, lane * 100 + n))
     };
-    let (own, server) = (Arc::new(own), own_server(&own));
-    for version in VERSIONS {
-        let (config, folder) = server.place(version);
-        let (nfs, of) = (open(&config), container("c"));
-        nfs.ensure_container(&of).await.unwrap();
-        let lanes: Vec<Vec<(ObjectKey, Bytes)>> = (0..4)
-            .map(|lane| {
-                (0..30)
-                    .map(|n| {
-                        let name = format!("{lane}-{n}");
-                        (key(&of, &name), noise(2_000_000, lane * 100 + n))
-                    })
-                    .collect()
-            })
-            .collect();
-        let mut upload = nfs.begin(&key(&of, "parts"), None).await.unwrap();
-        let parts = async {
-            for n in 0..8 {
-                upload.part(noise(5 << 20, n)).await.unwrap();
-                tokio::time::sleep(Duration::from_millis(150)).await;
-            }
-            upload.complete().await.unwrap();
-        };
-        let writing = join_all(lanes.iter().map(|lane| put_all(&*nfs, lane)));
-        tokio::join!(writing, parts, die_and_come_back(&own));
-        for (key, data) in lanes.iter().flatten() {
-            let on_disk = std::fs::read(folder.join("c").join(key.name())).unwrap();
-            assert!(on_disk == *data, "{version} {key}");
+    let lanes: Vec<Vec<(ObjectKey, Bytes)>> = (0..4)
+        .map(|lane| (0..12).map(|n| object(lane, n)).collect())
+        .collect();
+    let large: Vec<Bytes> = (0..6).map(|n| noise(5 << 20, n)).collect();
+    let mut upload = nfs.begin(&key(&of, "parts"), None).await.unwrap();
+    let parts = async {
+        for part in &large {
+            upload.part(part.clone()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        assert_eq!(files(&folder).len(), 121, "{version}");
-
-        // The large one comes whole although its server dies in the middle.
-        let download = nfs.get(&key(&of, "parts"), None).await.unwrap();
-        let reading = async {
-            let (mut body, mut got) = (download.body, BytesMut::new());
-            while let Some(piece) = body.try_next().await.unwrap() {
-                got.extend_from_slice(&piece);
-                tokio::time::sleep(Duration::from_millis(30)).await;
-            }
-            got
-        };
-        let (got, ()) = tokio::join!(reading, die_and_come_back(&own));
-        let all: Vec<Bytes> = (0..8).map(|n| noise(5 << 20, n)).collect();
-        assert!(got == all.concat(), "{version}");
+        upload.complete().await.unwrap();
+    };
+    let writing = join_all(lanes.iter().map(|lane| put_all(&*nfs, lane)));
+    tokio::join!(writing, parts, die_and_come_back(&own));
+    for (key, data) in lanes.iter().flatten() {
+        let on_disk = std::fs::read(folder.join("c").join(key.name())).unwrap();
+        assert!(on_disk == *data, "{version} {key}");
     }
+    assert_eq!(files(&folder).len(), 49, "{version}");
+
+    // The large one comes whole although its server dies in the middle.
+    let download = nfs.get(&key(&of, "parts"), None).await.unwrap();
+    let reading = async {
+        let (mut body, mut got) = (download.body, BytesMut::new());
+        while let Some(piece) = body.try_next().await.unwrap() {
+            got.extend_from_slice(&piece);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+        got
+    };
+    let (got, ()) = tokio::join!(reading, die_and_come_back(&own));
+    assert!(got == large.concat(), "{version}");
+    blocking(&own, Ganesha::end).await;
 }
 
-fn own_server(own: &Ganesha) -> crate::servers::Server {
-    own.server()
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_comes_back_is_waited_for_and_nothing_is_lost() {
+    let lives = VERSIONS.map(|version| async move {
+        // With a grace time, in which it serves nobody anew.
+        if let Some(own) = Ganesha::start(Some("3")) {
+            a_life_over_deaths(own, version).await;
+        }
+    });
+    join_all(lives).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

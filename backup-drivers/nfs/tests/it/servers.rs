@@ -126,9 +126,19 @@ impl Ganesha {
     }
 }
 
+impl Ganesha {
+    /// Ends it, and removes what it kept.
+    pub(crate) fn end(&self) {
+        self.script("destroy", None);
+    }
+}
+
 impl Drop for Ganesha {
     fn drop(&mut self) {
-        self.script("destroy", None);
+        // An end that a failed test did not come to.
+        if self.folder.path().join("ganesha").exists() {
+            self.end();
+        }
     }
 }
 

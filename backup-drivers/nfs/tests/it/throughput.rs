@@ -43,7 +43,8 @@ async fn plain_put(mount: &dyn Mount, n: u32, data: Bytes) {
         .await
         .unwrap();
     mount.close(made.fh).await.unwrap();
-    let renamed = mount.rename(root.clone(), &temporary, root, &format!("plain-{n}"));
+    let name = format!("plain-{n}");
+    let renamed = mount.rename(root.clone(), &temporary, root, &name);
     renamed.await.unwrap();
 }
 
@@ -70,12 +71,11 @@ async fn throughput_of_puts_and_gets() {
         let nfs: Arc<dyn Repository> = open(&config);
         let of = container("c");
         nfs.ensure_container(&of).await.unwrap();
-        let (path, port, mount_port) = (config.path.unwrap(), server.port, server.mount_port);
-        let mount = parse_url_and_mount(&format!(
+        let (port, mount_port) = (server.port, server.mount_port);
+        let url = format!(
             "nfs://127.0.0.1/export?version={version}&nfsport={port}&mountport={mount_port}&noresvport=true"
-        ));
-        let mount = mount.await.unwrap();
-        let _same_disk = path;
+        );
+        let mount = parse_url_and_mount(&url).await.unwrap();
         let (mut puts, mut gets) = ((vec![], vec![]), (vec![], vec![]));
         for _ in 0..ROUNDS {
             puts.0
