@@ -84,7 +84,7 @@ impl Server {
 impl Place {
     fn home(&self) -> Home {
         self.home_with(&format!(
-            "type = \"nfs\"\nclient = \"userspace\"\nshare = \"127.0.0.1:{}\"\npath = {:?}\n\
+            "type = \"nfs\"\nclient = \"userspace\"\nshare = \"127.0.0.1:{}\"\nfolder = {:?}\n\
              mount_options = {:?}\ntimeout_seconds = {}\n",
             self.export, self.path, self.options, self.timeout
         ))

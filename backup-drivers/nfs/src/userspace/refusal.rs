@@ -14,7 +14,7 @@ const UNPRIVILEGED: &str = "see whether it is exported for this host. The reques
 const REFUSED: &str =
     "see whether the export is for this host, and the owner and the mode of its folders";
 const NO_PORT: &str = "leave resvport out of mount_options, or run this as root";
-const NOT_EXPORTED: &str = "see what the server exports, and make the folder that `path` names";
+const NOT_EXPORTED: &str = "see what the server exports, and make the folder that `folder` names";
 pub(super) const UNREACHABLE: &str = "see whether the NFS server runs and can be reached from here (version 3 also needs \
                                       its rpcbind, or port= and mountport= in mount_options); then run it again";
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use std::{env, fs};
 
 use backup_core::{ContainerName, Listed, ObjectKey, PutMode, Repository, Result};
-use backup_nfs::{Client, NfsConfig, UserspaceRepository};
+use backup_nfs::{Client, NfsConfig};
 use backup_posix::{PosixConfig, PosixRepository};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
@@ -151,7 +151,7 @@ pub(crate) fn fresh() -> String {
 }
 
 pub(crate) fn open(config: &NfsConfig) -> Arc<dyn Repository> {
-    Arc::new(UserspaceRepository::open(config).unwrap_or_else(|e| panic!("{e}")))
+    backup_nfs::open(config).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The same files as a repository in a folder.
