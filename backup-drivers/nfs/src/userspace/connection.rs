@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use backup_core::Error;
+use backup_core::{Error, ErrorKind};
 use bytes::Bytes;
 use nfs_rs::{Attr, Mount, ObjRes};
 
-use super::failure::{Failure, exists};
+use super::failure::{Failure, exists, kind};
 
 /// What `type_` of attributes says, in both versions of the protocol.
 pub(super) const FILE: u32 = 1;
@@ -21,8 +21,8 @@ const FOLDERS: usize = 256;
 /// Bytes of one request at most, whatever the server takes: a deadline is for one request.
 const REQUEST: u32 = 1 << 20;
 
-/// Mode of folders above a container's own, as `makedirs` makes them with the usual umask.
-const ABOVE_MODE: u32 = 0o755;
+/// Mode of folders above a container's own: open to the group, so that Cinder, another user of it, makes its own there.
+const ABOVE_MODE: u32 = 0o775;
 
 /// A mounted export, as the library calls it. Nothing is mounted on this host.
 pub(super) struct Connection {
@@ -30,6 +30,8 @@ pub(super) struct Connection {
     /// Counts the connections of this process to the export.
     pub(super) number: u64,
     root: Bytes,
+    /// The root's group. What is made gets it, as what Cinder makes has it, whoever runs this.
+    group: u32,
     /// By their path below the root, without a slash at either end.
     folders: Mutex<HashMap<String, Bytes>>,
 }
@@ -64,6 +66,7 @@ impl Connection {
             mount,
             number,
             root,
+            group: 0,
             folders: Mutex::default(),
         }
     }
@@ -71,6 +74,7 @@ impl Connection {
     /// Makes the folder at `path`, which must be there, the root of all paths.
     pub(super) async fn enter(&mut self, path: &str) -> Result<(), Failure> {
         self.root = self.folder(path).await?;
+        self.group = self.mount.getattr(self.root.clone()).await?.gid;
         self.forget_folders();
         Ok(())
     }
@@ -186,7 +190,7 @@ impl Connection {
         let (handle, attributes) = match self.mount.mkdir(above.clone(), name, mode).await {
             Ok(made) => {
                 let made = self.with_attributes(made).await?;
-                self.set_mode(&made.0, &made.1, mode).await?;
+                self.give(&made.0, &made.1, mode).await?;
                 return Ok(made);
             }
             // Another process was faster, or an earlier try of ours whose answer was lost.
@@ -194,31 +198,38 @@ impl Connection {
             Err(error) => return Err(error.into()),
         };
         if doubtful && attributes.type_ == FOLDER {
-            self.set_mode(&handle, &attributes, mode).await?;
+            self.give(&handle, &attributes, mode).await?;
         }
         Ok((handle, attributes))
     }
 
-    /// Sets a mode that the server did not take with the making: version 4 of the library only tries to.
-    pub(super) async fn set_mode(
+    /// Gives what was just made the root's group and its mode, where it has them not: version 4 of the library only tries
+    /// to set a mode. A server that maps all users to one, or a user who is no member of the group, changes no group.
+    pub(super) async fn give(
         &self,
         handle: &Bytes,
         attributes: &Attr,
         mode: u32,
     ) -> Result<(), Failure> {
+        let handle = || handle.clone();
+        if attributes.gid != self.group {
+            let group = Some(self.group);
+            let given = self
+                .mount
+                .setattr(handle(), None, None, None, group, None, None, None);
+            match given.await {
+                Err(error) if kind(&error) == ErrorKind::PermissionDenied => {
+                    tracing::debug!(%error, "the group of what was made stays as the server made it");
+                }
+                given => given?,
+            }
+        }
         if attributes.file_mode & 0o7777 == mode {
             return Ok(());
         }
-        let set = self.mount.setattr(
-            handle.clone(),
-            None,
-            Some(mode),
-            None,
-            None,
-            None,
-            None,
-            None,
-        );
+        let set = self
+            .mount
+            .setattr(handle(), None, Some(mode), None, None, None, None, None);
         Ok(set.await?)
     }
 }
@@ -239,7 +250,7 @@ fn refuse_all_but_folders(path: &str, attributes: &Attr) -> Result<(), Error> {
             "a link stands where a folder of the repository should be, and links are not followed",
         )
         .hint("remove the link; to keep a part of a repository elsewhere, mount it there on the server")),
-        _ => Err(Error::new(backup_core::ErrorKind::Conflict, operation)
+        _ => Err(Error::new(ErrorKind::Conflict, operation)
             .on(path)
             .because("a file is in the way where a folder should be")),
     }

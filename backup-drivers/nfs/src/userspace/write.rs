@@ -95,7 +95,7 @@ impl Place {
                 handle: handle.clone(),
                 file: attributes.fileid,
             };
-            if let Err(failure) = on.set_mode(&handle, &attributes, FILE_MODE).await {
+            if let Err(failure) = on.give(&handle, &attributes, FILE_MODE).await {
                 let _first_error_counts = on.mount().close(handle).await;
                 return Err(failure);
             }

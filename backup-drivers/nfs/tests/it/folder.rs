@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use backup_core::{ErrorKind, Leftover, PutMode, Repository};
 use futures::TryStreamExt;
@@ -64,10 +64,12 @@ async fn what_one_client_wrote_the_other_reads_lists_replaces_and_deletes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn files_and_folders_have_the_modes_that_cinders_processes_need() {
+async fn what_is_made_has_the_roots_group_and_the_modes_that_cinders_processes_need() {
+    const GROUP: u32 = 4242;
     let Some(server) = ganesha() else { return };
     for version in VERSIONS {
         let (config, folder) = server.place(version);
+        chown(&folder, None, Some(GROUP)).unwrap();
         let nfs = open(&config);
         let of = container("ab/cd/abcd");
         nfs.ensure_container(&of).await.unwrap();
@@ -78,18 +80,19 @@ async fn files_and_folders_have_the_modes_that_cinders_processes_need() {
         let mut upload = nfs.begin(&key(&of, "uploaded"), None).await.unwrap();
         upload.part(noise(10, 1)).await.unwrap();
         upload.complete().await.unwrap();
-        let mode = |path: &str| {
-            let metadata = fs::symlink_metadata(folder.join(path)).unwrap();
-            metadata.permissions().mode() & 0o7777
-        };
-        for name in ["put", "created", "uploaded"] {
-            let path = format!("ab/cd/abcd/{name}");
-            assert_eq!(mode(&path), 0o660, "{version} {name}");
-            let links = fs::metadata(folder.join(&path)).unwrap().nlink();
-            assert_eq!(links, 1, "{version} {name}");
+        for (path, mode) in [
+            ("ab", 0o775),
+            ("ab/cd", 0o775),
+            ("ab/cd/abcd", 0o770),
+            ("ab/cd/abcd/put", 0o660),
+            ("ab/cd/abcd/created", 0o660),
+            ("ab/cd/abcd/uploaded", 0o660),
+        ] {
+            let made = fs::symlink_metadata(folder.join(path)).unwrap();
+            assert_eq!(made.permissions().mode() & 0o7777, mode, "{version} {path}");
+            assert_eq!(made.gid(), GROUP, "{version} {path}");
+            assert!(made.is_dir() || made.nlink() == 1, "{version} {path}");
         }
-        assert_eq!(mode("ab/cd/abcd"), 0o770, "{version}");
-        assert_eq!(mode("ab"), 0o755, "{version}");
     }
 }
 
