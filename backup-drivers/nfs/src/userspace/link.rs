@@ -22,7 +22,7 @@ const FLOOR: u64 = 1 << 20;
 
 /// Requests of each kind that carry data at once. At 1 MiB each and the floor rate, the last of them is answered within
 /// the library's deadline for one (10 s and more).
-const REQUESTS: usize = 8;
+pub(super) const REQUESTS: usize = 8;
 
 /// How long a server is waited for that this process has never reached: a wrong address should not look like a long
 /// restart.
@@ -114,11 +114,6 @@ impl Link {
         }
         let export = self.share.as_str().trim_end_matches('/');
         format!("{export}/{}", self.path)
-    }
-
-    /// WRITEs of one object at once.
-    pub(super) fn writes_at_once(&self) -> usize {
-        REQUESTS
     }
 
     /// Waits for its turn among all WRITEs.

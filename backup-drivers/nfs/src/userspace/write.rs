@@ -11,7 +11,7 @@ use nfs_rs::WriteOutcome;
 
 use super::connection::{Connection, FILE, joined, split};
 use super::failure::{Failure, exists, has_no_links, is_late, is_missing, lost_unstable_data};
-use super::link::{Call, Link, Try};
+use super::link::{Call, Link, REQUESTS, Try};
 
 pub(super) const WRITE: &str = "write object";
 
@@ -151,10 +151,13 @@ impl Place {
             on.mount()
                 .rename(folder.clone(), &self.temporary, folder.clone(), &self.name);
         match renamed.await {
-            Err(error) if is_missing(&error) => match self.has_name(on, open).await? {
-                true => Ok(()),
-                false => Err(self.deleted().into()),
-            },
+            Err(error) if is_missing(&error) => {
+                if self.has_name(on, open).await? {
+                    Ok(())
+                } else {
+                    Err(self.deleted().into())
+                }
+            }
             Err(error) if exists(&error) => Err(Error::new(ErrorKind::Conflict, WRITE)
                 .on(self.path())
                 .because("a folder of that name is in the way")
@@ -384,8 +387,7 @@ async fn send(
         }
         sent
     });
-    let all: Vec<Result<Vec<WriteOutcome>, Failure>> =
-        pieces.buffered(link.writes_at_once()).collect().await;
+    let all: Vec<Result<Vec<WriteOutcome>, Failure>> = pieces.buffered(REQUESTS).collect().await;
     let mut receipts = Vec::with_capacity(all.len());
     for piece in all {
         receipts.extend(piece?);
