@@ -12,7 +12,6 @@ mod faults;
 mod from_cinder;
 mod kill;
 mod life;
-mod nfs;
 mod orphans;
 mod protect;
 mod proxy;

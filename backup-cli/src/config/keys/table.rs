@@ -41,7 +41,11 @@ pub(crate) const KEYS: &[Key] = &[
     of(FILES, "repository.*.timeout_seconds", integer(1, 86_400)),
     of(NFS, "repository.*.share", Kind::Text),
     of(NFS, "repository.*.folder", Kind::Text),
-    of(NFS, "repository.*.client", Kind::Word(&["kernel"])),
+    of(
+        NFS,
+        "repository.*.client",
+        Kind::Word(&["kernel", "userspace"]),
+    ),
     of(NFS, "repository.*.mount_options", Kind::Text),
     of(NFS, "repository.*.mount_point_base", Kind::Path),
     of(NFS, "repository.*.mount_attempts", integer(1, 1000)),

@@ -186,7 +186,7 @@ async fn a_chain_of_ours_and_cinders_restores_by_both() {
         arguments.extend(oracle.exported(&records));
         oracle.run("delete", &arguments);
         for layer in layers[..3].iter().rev() {
-            engine.delete(&layer.location, &context()).await.unwrap();
+            engine.delete(layer, &context()).await.unwrap();
         }
         assert_eq!(files(&folder), [""; 0], "{version}");
     }
