@@ -1,6 +1,5 @@
 # Real servers beside the tests: S3 (Ceph's radosgw and moto), RBD on the same Ceph, Swift with Keystone, NFS (ganesha).
-# Installing and starting
-# them is mostly waiting, so it goes on beside the lints and builds.
+# Installing and starting them is mostly waiting, so it goes on beside the lints and builds.
 
 RADOSGW_PACKAGES="ceph-mon ceph-osd ceph-common radosgw python3-rados curl"
 SWIFT_PACKAGES="python3-venv curl memcached"
