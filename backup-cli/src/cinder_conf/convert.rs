@@ -82,6 +82,13 @@ pub(crate) fn convert(text: &str) -> Result<Converted> {
                 made.swift(&options);
             }
         }
+        "ceph" => {
+            made.repository.insert("type", kind.into());
+            if !cfg!(feature = "rbd") {
+                made.notes
+                    .push("type = \"ceph\" needs a build with the feature rbd".into());
+            }
+        }
         _ => made.left.push(format!(
             "backup_driver = {driver}: this build has no driver for it, so there is no repository"
         )),

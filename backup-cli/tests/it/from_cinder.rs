@@ -207,33 +207,35 @@ fn an_nfs_backend_is_the_same_share_at_the_mount_point_of_cinders() {
 
 #[test]
 fn a_driver_that_is_not_here_is_told_with_all_its_options() {
-    for (class, options) in [
-        (
-            "ceph.CephBackupDriver",
-            "backup_ceph_pool = backups\nbackup_ceph_user = cinder\n",
-        ),
-        ("gcs.GoogleBackupDriver", "backup_gcs_bucket = b\n"),
+    let home = Home::new();
+    let conf = "[DEFAULT]\nbackup_driver = cinder.backup.drivers.gcs.GoogleBackupDriver\n\
+                backup_gcs_bucket = b\nbackup_what_is_this = 1\n";
+    let (ran, text) = converted(&home, conf);
+    assert!(!text.contains("[repository"), "{text}");
+    for told in [
+        "not carried over: backup_gcs_bucket = b: ",
+        "backup_what_is_this = 1: no option",
+        "gcs.GoogleBackupDriver",
     ] {
-        let home = Home::new();
-        let conf = format!(
-            "[DEFAULT]\nbackup_driver = cinder.backup.drivers.{class}\n{options}backup_what_is_this = 1\n"
-        );
-        let (ran, text) = converted(&home, &conf);
-        assert!(!text.contains("[repository"), "{text}");
-        for line in options.lines() {
-            assert!(
-                ran.err.contains(&format!("not carried over: {line}: ")),
-                "{ran:?}"
-            );
-        }
-        assert!(
-            ran.err.contains("backup_what_is_this = 1: no option"),
-            "{ran:?}"
-        );
-        assert!(ran.err.contains(class), "{ran:?}");
-        let made = home.dir.path().join("made.toml");
-        home.good(&["--config", made.to_str().unwrap(), "repository", "list"]);
+        assert!(ran.err.contains(told), "{ran:?}");
     }
+    let made = home.dir.path().join("made.toml");
+    home.good(&["--config", made.to_str().unwrap(), "repository", "list"]);
+}
+
+#[test]
+fn a_ceph_backend_becomes_a_repository_in_the_same_pool() {
+    let home = Home::new();
+    let conf = "[DEFAULT]\nbackup_driver = cinder.backup.drivers.ceph.CephBackupDriver\n\
+                backup_ceph_pool = backups\nbackup_ceph_user = cinder\n";
+    let (ran, text) = converted(&home, conf);
+    for line in ["type = \"ceph\"", "pool = \"backups\"", "user = \"cinder\""] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    assert!(!ran.err.contains("not carried over"), "{ran:?}");
+    // A build without Ceph says so.
+    let built = cfg!(feature = "rbd");
+    assert_eq!(ran.err.contains("the feature rbd"), !built, "{ran:?}");
 }
 
 #[test]
