@@ -12,6 +12,7 @@ mod faults;
 mod from_cinder;
 mod kill;
 mod life;
+mod nfs;
 mod orphans;
 mod protect;
 mod proxy;

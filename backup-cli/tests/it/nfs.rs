@@ -1,0 +1,445 @@
+//! Backups on an export without a mount, through the binary alone: whole lives, the same backups from the folder on the
+//! server's disk, servers that die, and those that refuse. `scripts/servers/nfs/with-servers` starts the server; without
+//! it these tests print that they are skipped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::ashlar::{Home, Ran, noise, overwrite, ran};
+use crate::proxy::{Harm, Proxy};
+
+const LENGTH: usize = 12_000_000;
+/// Nothing here may take longer: far beyond every deadline of the settings below.
+const HANGS: Duration = Duration::from_mins(3);
+const VERSIONS: [&str; 2] = ["4.1", "3"];
+const SERVICE: &str = "cinder.backup.drivers.nfs.NFSBackupDriver";
+
+/// A running server.
+#[derive(Clone)]
+struct Server {
+    port: u16,
+    mount_port: u16,
+    folder: PathBuf,
+    small: Option<PathBuf>,
+}
+
+fn named(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|v| !v.is_empty())
+}
+
+fn ganesha() -> Option<Server> {
+    let Some(port) = named("ASHLAR_TEST_NFS_PORT") else {
+        eprintln!("skipped: no NFS server is named; scripts/servers/nfs/with-servers starts one");
+        return None;
+    };
+    Some(Server {
+        port: port.parse().unwrap(),
+        mount_port: named("ASHLAR_TEST_NFS_MOUNT_PORT")?.parse().unwrap(),
+        folder: named("ASHLAR_TEST_NFS_FOLDER")?.into(),
+        small: named("ASHLAR_TEST_NFS_SMALL").map(PathBuf::from),
+    })
+}
+
+fn fresh() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("cli-{}-{next}", std::process::id())
+}
+
+/// A repository's folder in an export, and how it is reached.
+struct Place {
+    export: &'static str,
+    path: String,
+    options: String,
+    timeout: u64,
+    /// On the server's disk.
+    folder: PathBuf,
+}
+
+impl Server {
+    fn options(&self, version: &str) -> String {
+        let (port, mount_port) = (self.port, self.mount_port);
+        format!("vers={version},port={port},mountport={mount_port},noresvport")
+    }
+
+    fn place(&self, version: &str) -> Place {
+        let path = fresh();
+        let folder = self.folder.join(&path);
+        fs::create_dir(&folder).unwrap();
+        Place {
+            export: "/export",
+            path,
+            options: self.options(version),
+            timeout: 60,
+            folder,
+        }
+    }
+}
+
+impl Place {
+    fn home(&self) -> Home {
+        self.home_with(&format!(
+            "type = \"nfs\"\nclient = \"userspace\"\nshare = \"127.0.0.1:{}\"\nfolder = {:?}\n\
+             mount_options = {:?}\ntimeout_seconds = {}\n",
+            self.export, self.path, self.options, self.timeout
+        ))
+    }
+
+    /// A home over the same folder without NFS.
+    fn home_on_disk(&self) -> Home {
+        let path = self.folder.to_str().unwrap();
+        self.home_with(&format!(
+            "type = \"posix\"\npath = {path:?}\nservice = {SERVICE:?}\n"
+        ))
+    }
+
+    #[expect(clippy::unused_self)]
+    fn home_with(&self, table: &str) -> Home {
+        let home = Home::new();
+        fs::create_dir_all(home.path()).unwrap();
+        let text = format!(
+            "[backup]\nrepository = \"remote\"\nchunk_size = \"1MiB\"\n\n[repository.remote]\n{table}"
+        );
+        fs::write(home.path().join("ashlar.toml"), text).unwrap();
+        home
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        fn walk(at: &Path, found: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(at).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    walk(&path, found);
+                } else {
+                    found.push(path);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(&self.folder, &mut found);
+        found
+    }
+}
+
+fn change(image: &Path, n: u8) {
+    overwrite(image, u64::from(n) * 600_000, &vec![0; 250_000]);
+    overwrite(image, (1 << 20) - 100, &noise(200, u64::from(n) + 10));
+    overwrite(image, LENGTH as u64 - 1, &[n + 1]);
+}
+
+const SCAN: [&str; 3] = ["volume", "backup", "scan"];
+
+fn create(home: &Home, n: u8) {
+    let name = format!("b{n}");
+    let kind: &[&str] = if n == 0 { &[] } else { &["--incremental"] };
+    let command = [
+        &["volume", "backup", "create", "--name", &name],
+        kind,
+        &["v"],
+    ]
+    .concat();
+    home.good(&command);
+}
+
+fn restores(home: &Home, name: &str, expected: &[u8], what: &str) {
+    let to = format!("{name}-back");
+    home.good(&["volume", "backup", "verify", name]);
+    home.good(&["volume", "backup", "restore", "--name", &to, name]);
+    assert!(home.data_of(&to) == expected, "{what}: {name}");
+    home.good(&["volume", "delete", &to]);
+}
+
+#[test]
+fn a_chain_lives_and_dies_and_is_the_same_from_the_servers_disk() {
+    let Some(server) = ganesha() else { return };
+    for version in VERSIONS {
+        let place = server.place(version);
+        let (home, disk) = (place.home(), place.home_on_disk());
+        let image = home.volume("v", LENGTH);
+        let mut contents = Vec::new();
+        for n in 0..4 {
+            create(&home, n);
+            contents.push(fs::read(&image).unwrap());
+            change(&image, n);
+        }
+        for (n, expected) in contents.iter().enumerate() {
+            restores(&home, &format!("b{n}"), expected, version);
+        }
+        // The catalogue is gone, and so is NFS: the folder alone brings everything back.
+        let found = disk.json(&[&SCAN[..], &["--import"]].concat());
+        assert_eq!(found.as_array().unwrap().len(), 4, "{version}");
+        for (n, expected) in contents.iter().enumerate() {
+            restores(&disk, &format!("b{n}"), expected, version);
+        }
+        assert_eq!(
+            home.json(&["repository", "orphans"]),
+            Value::Array(vec![]),
+            "{version}"
+        );
+        for n in (0..4).rev() {
+            home.good(&["volume", "backup", "delete", &format!("b{n}")]);
+        }
+        assert_eq!(place.files(), [] as [PathBuf; 0], "{version}");
+
+        // And the other way round.
+        let image = disk.volume("w", LENGTH);
+        let expected = fs::read(&image).unwrap();
+        disk.good(&["volume", "backup", "create", "--name", "b9", "w"]);
+        let other = place.home();
+        let found = other.json(&[&SCAN[..], &["--import"]].concat());
+        assert_eq!(found.as_array().unwrap().len(), 1, "{version}");
+        restores(&other, "b9", &expected, version);
+        other.good(&["volume", "backup", "delete", "b9"]);
+        assert_eq!(other.json(&SCAN), Value::Array(vec![]), "{version}");
+    }
+}
+
+#[test]
+fn a_check_of_the_export_finds_all_that_backups_need_and_leaves_nothing() {
+    let Some(server) = ganesha() else { return };
+    for version in VERSIONS {
+        let place = server.place(version);
+        let home = place.home();
+        let steps = home.json(&["repository", "check", "remote"]);
+        for step in steps.as_array().unwrap() {
+            let result = step["result"].as_str().unwrap();
+            assert!(["good", "look"].contains(&result), "{version}: {step}");
+        }
+        assert_eq!(place.files(), [] as [PathBuf; 0], "{version}");
+    }
+}
+
+#[test]
+fn what_cinders_nfs_driver_wrote_restores_from_the_export() {
+    let Some(server) = ganesha() else { return };
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backup-core/tests/data/cinder/nfs");
+    let text = fs::read(case.join("manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&text).unwrap();
+    for version in VERSIONS {
+        let place = server.place(version);
+        let copied = Command::new("cp")
+            .args(["-r", "--no-target-directory"])
+            .arg(case.join("repo"))
+            .arg(&place.folder)
+            .status();
+        assert!(copied.unwrap().success());
+        let home = place.home();
+        for backup in manifest["backups"].as_array().unwrap() {
+            let record = case.join(backup["record"].as_str().unwrap());
+            let record = record.to_str().unwrap();
+            home.good(&["volume", "backup", "record", "import", "--file", record]);
+        }
+        crate::cinder::restore_all(&home, &manifest, version);
+    }
+}
+
+fn start(home: &Home, arguments: &[&str]) -> Child {
+    home.command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Runs it to its end, which must come.
+fn finish(mut child: Child, what: &str) -> Ran {
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > HANGS {
+            child.kill().unwrap();
+            panic!("{what} hangs");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ran(child.wait_with_output().unwrap())
+}
+
+/// A server of one test's own, ended with it.
+struct Ganesha {
+    folder: tempfile::TempDir,
+}
+
+impl Ganesha {
+    fn start() -> Option<Self> {
+        ganesha()?;
+        let own = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        own.script("start", None);
+        Some(own)
+    }
+
+    fn kill(&self) {
+        self.script("kill", None);
+    }
+
+    /// Starts it again, with so many seconds in which its clients could claim what they had, and nobody else is served.
+    fn start_again(&self, grace: Option<&str>) {
+        self.script("start", grace);
+    }
+
+    fn script(&self, command: &str, grace: Option<&str>) {
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../scripts/servers/nfs/ganesha"
+        );
+        let mut run = Command::new(script);
+        run.arg(command).arg(self.folder.path().join("ganesha"));
+        if let Some(grace) = grace {
+            run.env("GANESHA_GRACE", grace);
+        }
+        let done = run.output().unwrap();
+        assert!(done.status.success(), "{command}: {done:?}");
+    }
+
+    fn server(&self) -> Server {
+        let folder = self.folder.path().join("ganesha");
+        let ports = fs::read_to_string(folder.join("ports")).unwrap();
+        let mut ports = ports.split_whitespace().map(|p| p.parse().unwrap());
+        Server {
+            port: ports.next().unwrap(),
+            mount_port: ports.next().unwrap(),
+            folder: folder.join("export"),
+            small: None,
+        }
+    }
+}
+
+impl Drop for Ganesha {
+    fn drop(&mut self) {
+        self.script("destroy", None);
+    }
+}
+
+/// A home whose way to the server crawls, and a volume of noise, so that the server is hit in the middle.
+fn crawling(server: &Server, version: &str, timeout: u64) -> (Home, Place, Proxy, PathBuf) {
+    let proxy = Proxy::new(&format!("http://127.0.0.1:{}", server.port));
+    let mut place = server.place(version);
+    place.timeout = timeout;
+    place.options = Server {
+        port: proxy.address.port(),
+        ..server.clone()
+    }
+    .options(version);
+    let home = place.home();
+    let image = home.dir.path().join("v.img");
+    fs::write(&image, noise(LENGTH, 3)).unwrap();
+    home.good(&["volume", "create", "--file", image.to_str().unwrap(), "v"]);
+    (home, place, proxy, image)
+}
+
+const CREATE: [&str; 6] = ["volume", "backup", "create", "--name", "b", "v"];
+
+#[test]
+fn a_server_that_is_killed_in_mid_backup_and_in_mid_restore_is_waited_for() {
+    let Some(own) = Ganesha::start() else { return };
+    let server = own.server();
+    for version in VERSIONS {
+        let (home, place, proxy, image) = crawling(&server, version, 60);
+        proxy.harm(Harm::Slow(3 << 20), u64::MAX);
+        let making = start(&home, &CREATE);
+        while place.files().is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        own.kill();
+        std::thread::sleep(Duration::from_secs(1));
+        own.start_again(Some("3"));
+        let made = finish(making, "the backup");
+        assert_eq!(made.status, 0, "{version}: {made:?}");
+
+        let restore = ["volume", "backup", "restore", "--name", "first", "b"];
+        let restoring = start(&home, &restore);
+        std::thread::sleep(Duration::from_millis(1500));
+        own.kill();
+        std::thread::sleep(Duration::from_secs(1));
+        own.start_again(Some("3"));
+        let restored = finish(restoring, "the restore");
+        assert_eq!(restored.status, 0, "{version}: {restored:?}");
+        let expected = fs::read(&image).unwrap();
+        assert!(home.data_of("first") == expected, "{version}");
+        proxy.heal();
+        restores(&home, "b", &expected, version);
+        home.good(&["volume", "backup", "delete", "b"]);
+        assert_eq!(place.files(), [] as [PathBuf; 0], "{version}");
+    }
+}
+
+#[test]
+fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earlier_backup() {
+    let Some(own) = Ganesha::start() else { return };
+    let server = own.server();
+    for version in VERSIONS {
+        let (home, place, proxy, image) = crawling(&server, version, 4);
+        home.good(&CREATE);
+        let before = place.files().len();
+        let expected = fs::read(&image).unwrap();
+        change(&image, 1);
+        proxy.harm(Harm::Slow(1 << 20), u64::MAX);
+        let incremental = [&CREATE[..4], &["i", "--incremental", "v"]].concat();
+        let making = start(&home, &incremental);
+        while place.files().len() == before {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        own.kill();
+        let failed = finish(making, "the backup");
+        assert_eq!(failed.status, 1, "{version}: {failed:?}");
+        assert!(failed.err.contains("NFS server"), "{version}: {failed:?}");
+        let shown = home.json(&["volume", "backup", "show", "i"]);
+        assert_eq!(shown["status"], "error", "{version}");
+
+        own.start_again(None);
+        proxy.heal();
+        home.good(&["volume", "backup", "delete", "i"]);
+        restores(&home, "b", &expected, version);
+        home.good(&incremental);
+        restores(&home, "i", &fs::read(&image).unwrap(), version);
+        home.good(&["volume", "backup", "delete", "i", "b"]);
+        assert_eq!(place.files(), [] as [PathBuf; 0], "{version}");
+    }
+}
+
+#[test]
+fn a_read_only_export_and_a_full_one_end_the_job_with_the_reason() {
+    let Some(server) = ganesha() else { return };
+    for version in VERSIONS {
+        let mut place = server.place(version);
+        let home = place.home();
+        let image = home.volume("v", LENGTH);
+        home.good(&CREATE);
+        place.export = "/readonly";
+        let reading = place.home();
+        reading.good(&[&SCAN[..], &["--import"]].concat());
+        restores(&reading, "b", &fs::read(&image).unwrap(), version);
+        reading.volume("w", LENGTH);
+        let err = reading.bad(&["volume", "backup", "create", "--name", "c", "w"]);
+        assert!(err.contains("read-only"), "{version}: {err}");
+
+        let Some(small) = &server.small else {
+            eprintln!("skipped: no small filesystem could be mounted");
+            continue;
+        };
+        let mut full = server.place(version);
+        fs::create_dir(small.join(&full.path)).unwrap();
+        full.export = "/small";
+        full.folder = small.join(&full.path);
+        let home = full.home();
+        let image = home.dir.path().join("large.img");
+        fs::write(&image, noise(40 << 20, 4)).unwrap();
+        home.good(&["volume", "create", "--file", image.to_str().unwrap(), "v"]);
+        let err = home.bad(&CREATE);
+        assert!(err.contains("no space left"), "{version}: {err}");
+        assert!(err.contains("free some space"), "{version}: {err}");
+        home.good(&["volume", "backup", "delete", "b"]);
+        assert_eq!(full.files(), [] as [PathBuf; 0], "{version}");
+        fs::write(&image, noise(3 << 20, 4)).unwrap();
+        home.good(&["volume", "create", "--file", image.to_str().unwrap(), "s"]);
+        home.good(&["volume", "backup", "create", "--name", "s", "s"]);
+        restores(&home, "s", &fs::read(&image).unwrap(), version);
+        fs::remove_dir_all(&full.folder).unwrap();
+    }
+}
