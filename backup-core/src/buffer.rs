@@ -118,11 +118,22 @@ enum Storage {
 /// Lengths from which a buffer is mapped, in bytes.
 const MAPPED: usize = 256 << 10;
 
+/// Lengths from which a mapped buffer asks for large pages, in bytes: two of them.
+const HUGE: usize = 4 << 20;
+
 impl Storage {
     fn zeroed(length: usize) -> Self {
         let mapped = (length >= MAPPED).then(|| memmap2::MmapMut::map_anon(length));
         match mapped {
-            Some(Ok(map)) => Self::Mapped(map),
+            Some(Ok(map)) => {
+                #[cfg(target_os = "linux")]
+                if length >= HUGE {
+                    // Large pages are cleared and looked up at a fraction of the cost. Where there are none, small ones
+                    // serve.
+                    let _refused = map.advise(memmap2::Advice::HugePage);
+                }
+                Self::Mapped(map)
+            }
             // Where no map can be had, the heap decides whether there is memory.
             _ => Self::Heap(vec![0; length]),
         }

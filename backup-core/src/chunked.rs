@@ -6,6 +6,7 @@ mod config;
 mod create;
 mod delete;
 mod fetch;
+mod gather;
 mod hash_index;
 mod item;
 mod layer_index;
@@ -18,6 +19,7 @@ mod slices;
 mod split;
 mod spool;
 mod summary;
+mod target;
 mod verify;
 mod writer;
 

@@ -44,7 +44,7 @@ pub(crate) use zlib::zlib_of_segments;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -189,12 +189,23 @@ pub fn compressor(algorithm: Algorithm, level: Option<i32>) -> Result<Arc<dyn Co
     }
 }
 
-/// A codec to read with.
+/// A codec to read with. All readers share one of each algorithm, and so the memory that it works with.
 ///
 /// # Errors
 /// [`Unsupported`](crate::ErrorKind::Unsupported) where the codec was not built in.
 pub fn decompressor(algorithm: Algorithm) -> Result<Arc<dyn Compressor>> {
-    compressor(algorithm, None)
+    static SHARED: [OnceLock<Arc<dyn Compressor>>; 4] = [const { OnceLock::new() }; 4];
+    let shared = match algorithm {
+        Algorithm::None => &SHARED[0],
+        Algorithm::Zlib => &SHARED[1],
+        Algorithm::Bzip2 => &SHARED[2],
+        Algorithm::Zstd => &SHARED[3],
+    };
+    if let Some(codec) = shared.get() {
+        return Ok(Arc::clone(codec));
+    }
+    let codec = compressor(algorithm, None)?;
+    Ok(Arc::clone(shared.get_or_init(|| codec)))
 }
 
 /// Compresses and decompresses whole objects, and decompresses large ones slice by slice.

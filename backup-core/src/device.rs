@@ -76,6 +76,17 @@ pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
     /// shorter than its geometry said is [`Io`](crate::ErrorKind::Io).
     async fn read(&self, at: u64, buf: Buf) -> (Buf, Result<()>);
 
+    /// Fills all of `buf` from offset `at` on the calling thread, where nothing must be waited for: the bytes lie in
+    /// memory (in the page cache, say). The engine then hashes them on the same core while they are in its caches.
+    ///
+    /// `None` where they do not, or where that cannot be told; [`read`](Self::read) is the way then. It never waits for
+    /// a disk or a network. The content of `buf` is arbitrary after `None` and after an error. A device that always
+    /// answers `None`, as this default does, is right.
+    fn read_cached(&self, at: u64, buf: &mut [u8]) -> Option<Result<()>> {
+        let _ = (at, buf);
+        None
+    }
+
     /// Writes all of `data` at offset `at`. Durable only after [`flush`](Self::flush).
     async fn write(&self, at: u64, data: Bytes) -> Result<()>;
 

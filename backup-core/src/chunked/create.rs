@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use self::stages::{Compared, Pending, ReadUnit, Stored};
+use self::stages::{Compared, Comparison, Input, Pending, Stored, Taken};
 use super::ChunkedBackup;
 use super::hash_index::HashIndex;
 use super::layer_index::LayerIndex;
@@ -28,6 +28,7 @@ use super::spool::Spool;
 use super::writer::{Appearance, ObjectWriter};
 use crate::attach::Attachment;
 use crate::backup::{BackupPlan, Layer, Outcome};
+use crate::buffer::Buf;
 use crate::device::ChangePoint;
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::hash_list::{self, HashListHead};
@@ -42,6 +43,9 @@ const READS: u64 = 4;
 
 /// Reads in flight at once where they are short, as where a change source tells single blocks: each is mostly waiting.
 const SHORT_READS: usize = 32;
+
+/// After a unit that was not in memory, so many are read without looking for them there first.
+const COLD_RUN: u32 = 16;
 
 /// Units that may wait for an earlier one, and entries for an earlier object. Those of holes hold no memory of the
 /// budget, so their number is bounded here.
@@ -109,8 +113,8 @@ impl Caught {
 }
 
 enum Done {
-    Read(Result<ReadUnit>),
-    Compared(u64, Result<Compared>),
+    Read(ByteRange, Result<(Taken, Buf)>),
+    Compared(u64, Result<Comparison>),
     Summed(Result<Vec<Pending>>),
     Compressed(Result<(u64, Stored)>),
     Put(Result<ByteRange>),
@@ -135,7 +139,8 @@ struct Creation<'a> {
     next_unit: Option<(u64, Unit)>, // planned, waiting for memory
     units_planned: u64,
     units_ended: bool,
-    to_compare: VecDeque<ReadUnit>,
+    cold: u32, // so many units more are read without looking for them in memory
+    to_compare: VecDeque<(Taken, Input)>,
     compared: BTreeMap<u64, Compared>,
     next_compared: u64,
 
@@ -240,6 +245,7 @@ impl<'a> Creation<'a> {
             next_unit: None,
             units_planned: 0,
             units_ended: false,
+            cold: 0,
             to_compare: VecDeque::new(),
             compared: BTreeMap::new(),
             next_compared: 0,
@@ -307,7 +313,7 @@ impl<'a> Creation<'a> {
     async fn admit(&mut self) -> Result<()> {
         loop {
             let enough = self.engine.config.chunk_size.saturating_mul(READS);
-            let waiting: u64 = self.to_compare.iter().map(|read| read.range.len()).sum();
+            let waiting: u64 = self.to_compare.iter().map(|(t, _)| t.range.len()).sum();
             if self.reading + self.to_compare.len() >= SHORT_READS
                 || self.reading_bytes.saturating_add(waiting) >= enough
                 || self.compared.len() >= BACKLOG
@@ -340,7 +346,7 @@ impl<'a> Creation<'a> {
                     self.next_unit = Some((number, unit));
                     return Ok(());
                 };
-                self.start_read(number, unit, permit);
+                self.take_on(number, unit, permit);
             } else {
                 let compared = self.compare_unread(unit)?;
                 self.compared.insert(number, compared);
@@ -356,7 +362,7 @@ impl<'a> Creation<'a> {
                 permit = self.cx.memory().acquire(unit.range.len() * 2) => permit?,
                 () = cancel.cancelled() => return Err(Error::cancelled("back up")),
             };
-            self.start_read(number, unit, permit);
+            self.take_on(number, unit, permit);
         }
         Ok(())
     }
@@ -364,21 +370,27 @@ impl<'a> Creation<'a> {
     /// Takes a task's result on to the next stage.
     async fn take(&mut self, done: Done) -> Result<()> {
         match done {
-            Done::Read(read) => {
+            Done::Read(range, read) => {
                 self.reading -= 1;
-                let read = read?;
-                self.reading_bytes = self.reading_bytes.saturating_sub(read.range.len());
-                if read.audit {
-                    self.outcome.audited_bytes += read.range.len();
+                self.reading_bytes = self.reading_bytes.saturating_sub(range.len());
+                let (taken, buffer) = read?;
+                self.to_compare.push_back((taken, Input::Read(buffer)));
+            }
+            Done::Compared(number, comparison) => {
+                self.computing -= 1;
+                let compared = match comparison? {
+                    Comparison::Done(compared) => compared,
+                    Comparison::Cold(taken) => {
+                        self.go_cold(taken);
+                        return Ok(());
+                    }
+                };
+                if compared.audit {
+                    self.outcome.audited_bytes += compared.range.len();
                 } else {
-                    self.outcome.read_bytes += read.range.len();
+                    self.outcome.read_bytes += compared.range.len();
                 }
                 self.progress.transferred = self.outcome.read_bytes + self.outcome.audited_bytes;
-                self.to_compare.push_back(read);
-            }
-            Done::Compared(number, compared) => {
-                self.computing -= 1;
-                let compared = compared?;
                 if compared.audit && !compared.pieces.is_empty() {
                     self.caught = Some(Caught(compared.range));
                     return Err(Error::new(ErrorKind::Corrupt, "audit the change tracking")

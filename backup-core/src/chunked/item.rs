@@ -9,9 +9,9 @@ use super::fetch::fetch;
 use super::proof::{Checked, Write, check_md5, check_parts, check_zeroes, not_zero, without};
 use super::slices;
 use super::split::SplitBlocks;
+use super::target::Target;
 use crate::backup::Problem;
 use crate::compress::{Algorithm, decompress_until_cancelled};
-use crate::device::BlockDevice;
 use crate::diff::{Surviving, is_zero};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::metadata::ObjectEntry;
@@ -28,10 +28,6 @@ pub(crate) const WHOLE: u64 = 64 << 20;
 /// CPU thread and back.
 const SHORT: u64 = 64 << 10;
 
-/// Bytes written between two looks at the cancel token. A write that has begun is awaited, and several items are in
-/// flight: at most so much of each is still to come, on a slow disk too.
-const PIECE: usize = 1 << 20;
-
 /// What all objects of a job share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -39,9 +35,7 @@ pub(crate) struct Shared {
     pub(crate) chain: OpenChain,
     pub(crate) zeroes: Arc<ZeroStreams>,
     /// Where the volume is written; `None`: only checked.
-    pub(crate) target: Option<Arc<dyn BlockDevice>>,
-    /// Whether the target is known to read as zero, so that zeroes need not be written.
-    pub(crate) known_zero: bool,
+    pub(crate) target: Option<Target>,
     /// Whether each object's MD5 is checked too.
     pub(crate) md5: bool,
     /// Whether damage is noted and worked around instead of ending the job.
@@ -196,7 +190,9 @@ pub(crate) async fn handle(
         }
         Err(e) => return Err(e),
     };
-    write(&shared, writes, &mut handled).await?;
+    if let Some(target) = &shared.target {
+        handled.written += target.write(writes, shared.cx.cancel()).await?;
+    }
     Ok(handled)
 }
 
@@ -206,35 +202,6 @@ pub(crate) fn is_damage(e: &Error) -> bool {
         e.kind(),
         ErrorKind::Corrupt | ErrorKind::NotFound | ErrorKind::Unsupported | ErrorKind::InvalidInput
     ) || (e.is(ErrorKind::Unavailable) && e.operation() == "read object")
-}
-
-pub(crate) async fn write(
-    shared: &Shared,
-    writes: Vec<Write>,
-    handled: &mut Handled,
-) -> Result<()> {
-    let Some(target) = &shared.target else {
-        return Ok(());
-    };
-    for write in writes {
-        shared.cx.cancel().check("restore")?;
-        match write {
-            Write::Data(range, mut bytes) => {
-                let mut at = range.start();
-                while !bytes.is_empty() {
-                    shared.cx.cancel().check("restore")?;
-                    let piece = bytes.split_to(bytes.len().min(PIECE));
-                    let length = piece.len() as u64;
-                    target.write(at, piece).await?;
-                    at += length;
-                }
-                handled.written += range.len();
-            }
-            Write::Zeroes(range) if !shared.known_zero => target.write_zeroes(range).await?,
-            Write::Zeroes(_) => {}
-        }
-    }
-    Ok(())
 }
 
 /// Fetches, decompresses and checks an object in one piece.

@@ -5,11 +5,10 @@ use bytes::Bytes;
 use super::item::{Handled, Shared};
 use super::split::{WholeBlock, cut};
 use crate::backup::Problem;
-use crate::diff::{BlockHash, BlockHasher, is_zero};
+use crate::diff::{BlockHash, is_zero};
 use crate::error::{Error, Result};
 use crate::format::metadata::ObjectEntry;
 use crate::id::ObjectKey;
-use crate::job::CancelToken;
 use crate::range::ByteRange;
 
 /// Zeroes in the middle of data are written as data where they are fewer than this many bytes.
@@ -241,6 +240,7 @@ pub(crate) fn check_parts(
             _ => Err(Error::internal("check object", "too long for memory").on(key)),
         }
     };
+    let mut pieces: Vec<(ByteRange, Bytes)> = Vec::with_capacity(parts.len());
     for &all in parts {
         out.bytes += all.len();
         let mut part = all;
@@ -256,18 +256,24 @@ pub(crate) fn check_parts(
                 None => continue,
             }
         }
-        let bytes = slice(part)?;
+        pieces.push((part, slice(part)?));
+    }
+    let mut found = match &shared.chain.hashes {
+        Some(_) => {
+            let pieces: Vec<&[u8]> = pieces.iter().map(|(_, bytes)| &bytes[..]).collect();
+            let hasher = &shared.chain.hasher;
+            hasher.blocks_of(&pieces, shared.cx.cancel())?.into_iter()
+        }
+        None => Vec::new().into_iter(),
+    };
+    for (part, bytes) in pieces {
         let blocks = match &shared.chain.hashes {
             Some(list) => {
                 let block = list.block_size();
-                let expected = list.hashes(part.start() / block, part.len().div_ceil(block))?;
-                check_blocks(
-                    &shared.chain.hasher,
-                    part,
-                    &bytes,
-                    &expected,
-                    shared.cx.cancel(),
-                )?
+                let count = part.len().div_ceil(block);
+                let expected = list.hashes(part.start() / block, count)?;
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                check_blocks(part, block, found.by_ref().take(count), &expected)
             }
             None => untested(part, &bytes),
         };
@@ -309,16 +315,13 @@ struct Run {
 }
 
 fn check_blocks(
-    hasher: &BlockHasher,
     part: ByteRange,
-    bytes: &[u8],
+    block: u64,
+    found: impl Iterator<Item = (BlockHash, bool)>,
     expected: &[BlockHash],
-    cancel: &CancelToken,
-) -> Result<Vec<Run>> {
-    let blocks = hasher.blocks(bytes, cancel)?;
-    let ranges = part.pieces(hasher.block_size() as u64);
-    Ok(ranges
-        .zip(blocks)
+) -> Vec<Run> {
+    part.pieces(block)
+        .zip(found)
         .enumerate()
         .map(|(i, (range, (hash, zero)))| {
             let bad = expected.get(i) != Some(&hash);
@@ -328,7 +331,7 @@ fn check_blocks(
                 bad,
             }
         })
-        .collect())
+        .collect()
 }
 
 /// Bytes that their object's MD5 proves: only looked at for zeroes.

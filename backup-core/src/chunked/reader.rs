@@ -40,7 +40,6 @@ pub(super) async fn open(
             chain: OpenChain::load(engine, chain, cx).await?,
             zeroes: Arc::clone(&engine.zeroes),
             target: None,
-            known_zero: false,
             md5: false,
             tolerant: false,
             split: SplitBlocks::default(),

@@ -8,6 +8,7 @@ use super::ChunkedBackup;
 use super::check::OpenChain;
 use super::item::{Handled, Item, Shared, handle};
 use super::split::SplitBlocks;
+use super::target::Target;
 use crate::backup::{Chain, Check, Report, RestoreOptions};
 use crate::device::BlockDevice;
 use crate::diff::merge_newest_wins;
@@ -37,12 +38,12 @@ pub(super) async fn restore(
         .on(target.describe())
         .hint("restore to a volume that is at least as long, or to a new one"));
     }
+    let length = chain.length;
     let shared = Arc::new(Shared {
         repository: Arc::clone(&engine.repository),
         chain,
         zeroes: Arc::clone(&engine.zeroes),
-        target: Some(Arc::clone(target)),
-        known_zero: geometry.known_zero,
+        target: Some(Target::new(Arc::clone(target), length, cx)),
         md5: options.check == Check::Md5,
         tolerant: options.salvage,
         split: SplitBlocks::default(),
@@ -54,9 +55,9 @@ pub(super) async fn restore(
         ..Progress::start(Phase::Sync, report.volume_length)
     };
     cx.observer().progress(&syncing);
-    // Behind this a cancel comes too late: a flush cannot be interrupted, and all is written.
-    cx.cancel().check("restore")?;
-    target.flush().await?;
+    if let Some(target) = &shared.target {
+        target.finish(cx.cancel()).await?;
+    }
     report.volume_metadata = shared.chain.volume_metadata(cx);
     Ok(report)
 }

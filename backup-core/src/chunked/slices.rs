@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use md5_lanes::Md5;
 
-use super::item::{Handled, Shared, write};
+use super::item::{Handled, Shared};
 use super::proof::{check_parts, no_checksum, not_zero, wrong_md5};
 use crate::buffer::Buf;
 use crate::compress::{Decoder, decompressor};
@@ -77,7 +77,9 @@ pub(super) async fn handle(
             .await??;
         handled.checked += checked.bytes;
         handled.problems.extend(checked.problems);
-        write(shared, checked.writes, handled).await?;
+        if let Some(target) = &shared.target {
+            handled.written += target.write(checked.writes, shared.cx.cancel()).await?;
+        }
     }
     handled.objects += 1;
     handled.fetched += slices.fetched;

@@ -41,7 +41,6 @@ pub(super) async fn verify(
         chain: opened,
         zeroes: Arc::clone(&engine.zeroes),
         target: None,
-        known_zero: true,
         md5: true,
         tolerant: true,
         split: SplitBlocks::default(),

@@ -64,15 +64,30 @@ impl BlockHasher {
     /// # Errors
     /// [`Cancelled`](crate::ErrorKind::Cancelled).
     pub fn blocks(&self, data: &[u8], cancel: &CancelToken) -> Result<Vec<(BlockHash, bool)>> {
-        let mut out = Vec::with_capacity(data.len().div_ceil(self.block_size));
-        let step = CANCEL_STEP.next_multiple_of(self.block_size);
+        self.blocks_of(&[data], cancel)
+    }
+
+    /// As [`blocks`](Self::blocks), of several pieces of data, each of which begins at a block's start: short pieces fill
+    /// the lanes together.
+    ///
+    /// # Errors
+    /// [`Cancelled`](crate::ErrorKind::Cancelled).
+    pub fn blocks_of(
+        &self,
+        pieces: &[&[u8]],
+        cancel: &CancelToken,
+    ) -> Result<Vec<(BlockHash, bool)>> {
+        let block_size = self.block_size.max(1);
+        let count = pieces.iter().map(|p| p.len().div_ceil(block_size)).sum();
+        let mut out = Vec::with_capacity(count);
+        let mut blocks = pieces.iter().flat_map(|piece| piece.chunks(block_size));
         let mut filled: Vec<&[u8]> = Vec::new();
         let mut hashes: Vec<BlockHash> = Vec::new();
-        for part in data.chunks(step) {
+        while out.len() < count {
             cancel.check("hash blocks")?;
             let first = out.len();
             filled.clear();
-            for block in part.chunks(self.block_size) {
+            for block in blocks.by_ref().take(CANCEL_STEP.div_ceil(block_size)) {
                 if is_zero(block) {
                     out.push((self.zeroes(block.len()), true));
                 } else {
@@ -150,6 +165,28 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn several_pieces_are_hashed_as_each_by_itself() {
+        let h = BlockHasher::new(512);
+        let data: Vec<u8> = (0..100_000u32).map(|n| (n / 700) as u8).collect();
+        let pieces = [
+            &data[..512],
+            &data[1024..1024],
+            &data[2048..5120],
+            &data[9216..],
+        ];
+        let cancel = CancelToken::new();
+        let one_by_one: Vec<_> = pieces
+            .iter()
+            .flat_map(|p| h.blocks(p, &cancel).unwrap())
+            .collect();
+        assert_eq!(h.blocks_of(&pieces, &cancel).unwrap(), one_by_one);
+        assert_eq!(
+            one_by_one[0].0,
+            BlockHash::from(Sha256::digest(&data[..512]))
+        );
     }
 
     #[test]

@@ -76,6 +76,7 @@ impl Counters {
 pub struct MemoryDevice {
     geometry: Geometry,
     holes: bool,
+    cached: Option<u64>, // the length of a stretch
     shared: Arc<Shared>,
 }
 
@@ -93,6 +94,7 @@ impl MemoryDevice {
         Self {
             geometry: Geometry::new(length),
             holes: true,
+            cached: None,
             shared: Arc::default(),
         }
     }
@@ -130,6 +132,13 @@ impl MemoryDevice {
     /// Tells its holes, or tells that everything is allocated.
     pub fn with_holes(mut self, yes: bool) -> Self {
         self.holes = yes;
+        self
+    }
+
+    /// Tells every second stretch of so many bytes, from the first on, as lying in a cache: what lies in one of these is read
+    /// at once (`u64::MAX`: everything).
+    pub fn with_cached_stretches(mut self, bytes: u64) -> Self {
+        self.cached = Some(bytes.max(1));
         self
     }
 
@@ -298,6 +307,19 @@ impl BlockDevice for MemoryDevice {
             lock(&self.shared.pages).read(at, &mut buf);
         }
         (buf, done)
+    }
+
+    fn read_cached(&self, at: u64, buf: &mut [u8]) -> Option<Result<()>> {
+        let stretch = self.cached?;
+        let last = at + (buf.len() as u64).saturating_sub(1);
+        let cold = (at / stretch..=last / stretch).any(|n| n % 2 == 1);
+        (!cold).then(|| {
+            self.check("read", at, buf.len() as u64)?;
+            self.shared.counters.read(buf.len());
+            due(&self.shared.failing_read, "read", &self.describe())?;
+            lock(&self.shared.pages).read(at, buf);
+            Ok(())
+        })
     }
 
     async fn write(&self, at: u64, data: Bytes) -> Result<()> {

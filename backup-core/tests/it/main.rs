@@ -9,6 +9,7 @@
 //! The engine over repositories in memory and over what Cinder wrote.
 
 mod blocking;
+mod cached;
 mod cancel;
 mod changes;
 mod cinder;

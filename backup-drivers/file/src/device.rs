@@ -203,6 +203,13 @@ impl BlockDevice for FileDevice {
         }
     }
 
+    fn read_cached(&self, at: u64, buf: &mut [u8]) -> Option<Result<()>> {
+        if let Err(e) = self.raw.check("read", at, buf.len() as u64) {
+            return Some(Err(e));
+        }
+        self.raw.read_cached(at, buf)
+    }
+
     async fn write(&self, at: u64, data: Bytes) -> Result<()> {
         self.raw.check_write("write", at, data.len() as u64)?;
         if data.is_empty() {

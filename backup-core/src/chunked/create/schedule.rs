@@ -2,45 +2,53 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::stages::{
-    Accounted, Content, Pending, ReadUnit, Stored, compare, compress, store, store_zeroes, sum,
+    Content, Input, Pending, Stored, Taken, compare, compress, in_memory, store, store_zeroes, sum,
 };
-use super::{BACKLOG, Creation, Done};
-use crate::error::Error;
+use super::{BACKLOG, COLD_RUN, Creation, Done};
 use crate::id::ObjectKey;
 use crate::job::MemoryPermit;
 use crate::pipeline::{Unit, UnitKind};
 
 impl Creation<'_> {
-    pub(super) fn start_read(&mut self, number: u64, unit: Unit, mut permit: MemoryPermit) {
-        let range = unit.range;
+    /// Takes a unit on whose memory there is: it is read where it is compared if it lies in memory, else before that.
+    pub(super) fn take_on(&mut self, number: u64, unit: Unit, permit: MemoryPermit) {
+        let taken = Taken {
+            unit: number,
+            range: unit.range,
+            audit: unit.kind == UnitKind::Audit,
+            permit,
+        };
+        if self.cold > 0 {
+            self.cold -= 1;
+            self.start_read(taken);
+        } else {
+            let device = Arc::clone(&self.source.device);
+            let input = Input::Cached(device, self.cx.buffers().clone());
+            self.to_compare.push_back((taken, input));
+        }
+    }
+
+    /// A unit is not in memory: reads it, and its successors without looking for them there first.
+    pub(super) fn go_cold(&mut self, taken: Taken) {
+        self.cold = COLD_RUN;
+        self.start_read(taken);
+    }
+
+    fn start_read(&mut self, taken: Taken) {
         let device = Arc::clone(&self.source.device);
         let buffers = self.cx.buffers().clone();
         self.reading += 1;
-        self.reading_bytes += range.len();
+        self.reading_bytes += taken.range.len();
         self.tasks.spawn(async move {
+            let range = taken.range;
             let read = async {
-                let length = usize::try_from(range.len())
-                    .map_err(|_| Error::internal("read volume", "unit too long for memory"))?;
-                let (buffer, result) = device.read(range.start(), buffers.take(length)).await;
+                let buffer = buffers.take(in_memory(range)?);
+                let (buffer, result) = device.read(range.start(), buffer).await;
                 result?;
-                let input = permit
-                    .split(range.len())
-                    .ok_or_else(|| Error::internal("read volume", "memory was not acquired"))?;
-                Ok(ReadUnit {
-                    unit: number,
-                    range,
-                    audit: unit.kind == UnitKind::Audit,
-                    bytes: Bytes::from_owner(Accounted {
-                        buffer,
-                        _permit: input,
-                    }),
-                    output: permit,
-                })
+                Ok((taken, buffer))
             };
-            Done::Read(read.await)
+            Done::Read(range, read.await)
         });
     }
 
@@ -69,8 +77,8 @@ impl Creation<'_> {
                 let count = self.to_sum.len().min(2 * lanes);
                 let batch: Vec<_> = self.to_sum.drain(..count).collect();
                 self.start_sum(batch);
-            } else if let Some(read) = self.to_compare.pop_front() {
-                self.start_compare(read);
+            } else if let Some((taken, input)) = self.to_compare.pop_front() {
+                self.start_compare(taken, input);
             } else {
                 break;
             }
@@ -82,16 +90,16 @@ impl Creation<'_> {
         !self.to_sum.is_empty() && self.computing < self.cx.cpu().threads()
     }
 
-    pub(super) fn start_compare(&mut self, read: ReadUnit) {
+    pub(super) fn start_compare(&mut self, taken: Taken, input: Input) {
         let hasher = self.engine.hasher.clone();
         let cancel = self.cx.cancel().clone();
         let join = self.engine.config.join;
-        let parent = self.parent_hashes(read.range);
-        let number = read.unit;
+        let parent = self.parent_hashes(taken.range);
+        let number = taken.unit;
         self.compute(move || {
             Done::Compared(
                 number,
-                parent.and_then(|p| compare(&hasher, read, p.as_deref(), join, &cancel)),
+                parent.and_then(|p| compare(&hasher, taken, input, p.as_deref(), join, &cancel)),
             )
         });
     }

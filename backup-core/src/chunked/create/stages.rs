@@ -1,9 +1,12 @@
 //! What happens to a unit and its objects on the way: the work of the CPU threads, each stage a function.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::buffer::Buf;
+use crate::buffer::{Buf, BufferPool};
 use crate::compress::{Algorithm, Compressor};
+use crate::device::BlockDevice;
 use crate::diff::{BlockHash, BlockHasher, BlockState, JoinRules, Piece, PieceKind, pieces};
 use crate::error::{Error, Result};
 use crate::format::metadata::ObjectEntry;
@@ -25,13 +28,27 @@ impl AsRef<[u8]> for Accounted {
     }
 }
 
-/// A unit that was read.
-pub(super) struct ReadUnit {
+/// A unit on its way to be compared.
+pub(super) struct Taken {
     pub(super) unit: u64,
     pub(super) range: ByteRange,
     pub(super) audit: bool, // read only to see whether it is as the parent has it
-    pub(super) bytes: Bytes,
-    pub(super) output: MemoryPermit, // for the compressed form
+    pub(super) permit: MemoryPermit, // for its bytes and for their compressed form
+}
+
+/// Where the bytes of a unit come from when it is compared.
+pub(super) enum Input {
+    /// They were read.
+    Read(Buf),
+    /// They may lie in memory, and are read where they are hashed.
+    Cached(Arc<dyn BlockDevice>, BufferPool),
+}
+
+/// What came of comparing a unit.
+pub(super) enum Comparison {
+    Done(Compared),
+    /// It was not in memory: it must be read first.
+    Cold(Taken),
 }
 
 /// A unit that is hashed and compared.
@@ -97,15 +114,71 @@ pub(super) fn zero_states(
         .collect()
 }
 
+/// So many bytes are read and then hashed at once where a unit lies in memory: enough to fill the lanes, and few enough
+/// to stay in the core's own cache in between.
+const CACHED_STEP: usize = 512 << 10;
+
+/// Reads a unit from memory and hashes it on the way; `None` where it is not there.
+///
+/// What comes before the first block that is not as the parent has it is not kept in `buffer`: nobody stores it. So an
+/// unchanged unit goes through the first bytes of the buffer, which stay in the core's cache.
+fn hash_cached(
+    hasher: &BlockHasher,
+    device: &dyn BlockDevice,
+    range: ByteRange,
+    buffer: &mut [u8],
+    parent: Option<&[BlockHash]>,
+    cancel: &CancelToken,
+) -> Result<Option<Vec<(BlockHash, bool)>>> {
+    let step = CACHED_STEP.next_multiple_of(hasher.block_size());
+    let mut blocks = Vec::with_capacity(buffer.len().div_ceil(hasher.block_size()));
+    let mut unchanged = parent.is_some();
+    for from in (0..buffer.len()).step_by(step) {
+        let length = step.min(buffer.len() - from);
+        let place = if unchanged { 0 } else { from };
+        let part = &mut buffer[place..place + length];
+        match device.read_cached(range.start() + from as u64, part) {
+            Some(read) => read?,
+            None => return Ok(None),
+        }
+        let first = blocks.len();
+        blocks.append(&mut hasher.blocks(part, cancel)?);
+        if unchanged && !as_in_parent(&blocks[first..], parent, first) {
+            unchanged = false;
+            buffer.copy_within(..length, from);
+        }
+    }
+    Ok(Some(blocks))
+}
+
+/// Whether these blocks, from block `first` of a unit on, are the parent's.
+fn as_in_parent(blocks: &[(BlockHash, bool)], parent: Option<&[BlockHash]>, first: usize) -> bool {
+    let old = parent.and_then(|p| p.get(first..first + blocks.len()));
+    old.is_some_and(|old| blocks.iter().map(|(hash, _)| hash).eq(old))
+}
+
 /// CPU stage: hashes a unit's blocks and compares them with the parent's.
 pub(super) fn compare(
     hasher: &BlockHasher,
-    read: ReadUnit,
+    taken: Taken,
+    input: Input,
     parent: Option<&[BlockHash]>,
     join: JoinRules,
     cancel: &CancelToken,
-) -> Result<Compared> {
-    let blocks = hasher.blocks(&read.bytes, cancel)?;
+) -> Result<Comparison> {
+    let (buffer, blocks) = match input {
+        Input::Read(buffer) => {
+            let blocks = hasher.blocks(&buffer, cancel)?;
+            (buffer, blocks)
+        }
+        Input::Cached(device, buffers) => {
+            let mut buffer = buffers.take(in_memory(taken.range)?);
+            match hash_cached(hasher, &*device, taken.range, &mut buffer, parent, cancel)? {
+                Some(blocks) => (buffer, blocks),
+                None => return Ok(Comparison::Cold(taken)),
+            }
+        }
+    };
     let states: Vec<_> = blocks
         .iter()
         .enumerate()
@@ -115,15 +188,39 @@ pub(super) fn compare(
             _ => BlockState::Data,
         })
         .collect();
-    let pieces = pieces(read.range, hasher.block_size() as u64, &states, join);
+    let Taken {
+        range,
+        audit,
+        mut permit,
+        ..
+    } = taken;
+    let pieces = pieces(range, hasher.block_size() as u64, &states, join);
     let keep = pieces.iter().any(|p| p.kind == PieceKind::Data);
-    Ok(Compared {
-        range: read.range,
-        audit: read.audit,
+    let bytes = if keep {
+        let input = permit
+            .split(range.len())
+            .ok_or_else(|| Error::internal("read volume", "memory was not acquired"))?;
+        let bytes = Bytes::from_owner(Accounted {
+            buffer,
+            _permit: input,
+        });
+        Some((bytes, permit))
+    } else {
+        None
+    };
+    Ok(Comparison::Done(Compared {
+        range,
+        audit,
         hashes: Hashes::Each(blocks.into_iter().map(|(hash, _)| hash).collect()),
         pieces,
-        bytes: keep.then_some((read.bytes, read.output)),
-    })
+        bytes,
+    }))
+}
+
+/// Length of a unit as memory has it.
+pub(super) fn in_memory(range: ByteRange) -> Result<usize> {
+    usize::try_from(range.len())
+        .map_err(|_| Error::internal("read volume", "unit too long for memory"))
 }
 
 /// CPU stage: MD5 of several objects side by side.

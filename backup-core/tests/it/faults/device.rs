@@ -42,27 +42,39 @@ impl Failing {
         }
     }
 
+    /// Counts a call. `Some`: it fails, after it is done where that is asked for.
+    fn count(&self, operation: &'static str, range: ByteRange) -> Option<Error> {
+        let failed = |why: &str| {
+            Some(
+                Error::new(ErrorKind::Io, operation)
+                    .on("the failing device")
+                    .because(why),
+            )
+        };
+        if range.end() > self.end {
+            return failed("it ends before its length");
+        }
+        if self.calls.fetch_add(1, Ordering::SeqCst) != self.at {
+            return None;
+        }
+        failed("failed as the test asked")
+    }
+
     async fn call<T>(
         &self,
         operation: &'static str,
         range: ByteRange,
         work: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let failed = |why: &str| {
-            Err(Error::new(ErrorKind::Io, operation)
-                .on("the failing device")
-                .because(why))
-        };
-        if range.end() > self.end {
-            return failed("it ends before its length");
+        match self.count(operation, range) {
+            None => work.await,
+            Some(e) => {
+                if self.done && range.end() <= self.end {
+                    work.await?;
+                }
+                Err(e)
+            }
         }
-        if self.calls.fetch_add(1, Ordering::SeqCst) != self.at {
-            return work.await;
-        }
-        if self.done {
-            work.await?;
-        }
-        failed("failed as the test asked")
     }
 }
 
@@ -87,6 +99,12 @@ impl BlockDevice for Failing {
         let result = self.call("read", range, read).await;
         let buf = back.unwrap_or_else(|| Buf::zeroed(usize::try_from(range.len()).unwrap()));
         (buf, result)
+    }
+
+    fn read_cached(&self, at: u64, buf: &mut [u8]) -> Option<Result<()>> {
+        let range = ByteRange::at(at, buf.len() as u64).unwrap();
+        let read = self.inner.read_cached(at, buf)?;
+        Some(self.count("read", range).map_or(read, Err))
     }
 
     async fn write(&self, at: u64, data: Bytes) -> Result<()> {
@@ -187,8 +205,14 @@ async fn a_device_that_fails_at_any_call_fails_the_job_and_leaves_nothing() {
     let scene = Scene::new(Algorithm::Zlib, false).await;
     let newest = &scene.layers[2];
     let mut cases = 0;
-    for parent in [None, Some(newest)] {
-        let sound = Failing::new(&scene.volume, u64::MAX, false);
+    let cached = scene.volume.clone().with_cached_stretches(u64::MAX);
+    for (parent, volume) in [
+        (None, &scene.volume),
+        (None, &cached),
+        (Some(newest), &scene.volume),
+        (Some(newest), &cached),
+    ] {
+        let sound = Failing::new(volume, u64::MAX, false);
         let calls = back_up(&scene, parent, sound, "no fault").await.unwrap();
         assert!(calls >= 4, "{calls} calls");
         for failing in 0..calls {
@@ -197,7 +221,7 @@ async fn a_device_that_fails_at_any_call_fails_the_job_and_leaves_nothing() {
                     "backup {}, call {failing}, done: {done}",
                     parent.map_or("full", |_| "incremental")
                 );
-                let device = Failing::new(&scene.volume, failing, done);
+                let device = Failing::new(volume, failing, done);
                 let e = back_up(&scene, parent, device, &label).await.unwrap_err();
                 assert_told(&e, &label);
                 assert!(e.to_string().contains("the failing device"), "{label}: {e}");
@@ -226,9 +250,12 @@ async fn a_device_that_ends_before_its_length_is_an_error() {
     for end in [0, 1, 511, 512, 3000, 9999, LENGTH - 1] {
         let label = format!("ends at {end}");
         for parent in [None, Some(&scene.layers[2])] {
-            let device = Failing::short(&scene.volume.clone().without_holes(), end);
-            let e = back_up(&scene, parent, device, &label).await.unwrap_err();
-            assert!(e.to_string().contains("the failing device"), "{label}: {e}");
+            for cached in [1, u64::MAX] {
+                let volume = scene.volume.clone().without_holes();
+                let device = Failing::short(&volume.with_cached_stretches(cached), end);
+                let e = back_up(&scene, parent, device, &label).await.unwrap_err();
+                assert!(e.to_string().contains("the failing device"), "{label}: {e}");
+            }
         }
         let e = restore(&scene, Failing::short(&dirty(), end), &label)
             .await

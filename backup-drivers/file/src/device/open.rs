@@ -147,3 +147,10 @@ pub(super) fn preferred_alignment(file: &File, kind: Kind) -> u32 {
             .map_or(PAGE, |size| size.max(PAGE)),
     }
 }
+
+/// Whether a file lies on a tmpfs.
+pub(super) fn is_in_memory(file: &File) -> bool {
+    const TMPFS: u32 = 0x0102_1994;
+    // The type is wider on some architectures, and the numbers are 32 bits of it.
+    rustix::fs::fstatfs(file).is_ok_and(|of| of.f_type as u32 == TMPFS)
+}

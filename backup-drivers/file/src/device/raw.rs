@@ -1,7 +1,7 @@
 //! The blocking half of a [`FileDevice`](super::FileDevice).
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use backup_core::error::{Error, ErrorKind, Result};
 use backup_core::range::{ByteRange, Extent, ExtentKind};
 use direct_io::{Direct, cached_bytes};
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::zero::Zeroing;
 use super::{DeviceOptions, DirectReads, Kind, open};
@@ -34,6 +34,8 @@ pub(super) struct RawDevice {
     kind: Kind,
     geometry: Geometry,
     believe_holes: bool,
+    /// Whether the filesystem itself lies in memory.
+    in_memory: bool,
     /// Whether something may have been written that holes do not yet tell of.
     unsynced: AtomicBool,
     /// Bytes written to the cache since a flush was last begun.
@@ -64,6 +66,7 @@ impl RawDevice {
             None
         };
         Ok(Self {
+            in_memory: kind == Kind::Regular && open::is_in_memory(&file),
             believe_holes: kind == Kind::Regular && options.holes.believed_for(&file),
             file,
             direct_reader,
@@ -127,6 +130,28 @@ impl RawDevice {
     fn is_cold(&self, at: u64, length: u64) -> bool {
         self.direct_reads == DirectReads::Always
             || cached_bytes(&self.file, at, length).is_some_and(|cached| cached < length / 2)
+    }
+
+    /// Reads what lies in the page cache; `None` where some of it does not, or that cannot be told.
+    pub(super) fn read_cached(&self, at: u64, buf: &mut [u8]) -> Option<Result<()>> {
+        if self.direct_reads == DirectReads::Always {
+            return None;
+        }
+        if self.in_memory {
+            return Some(self.read_from_cache(at, buf));
+        }
+        let mut done = 0;
+        while done < buf.len() {
+            let from = at + done as u64;
+            let part = &mut [IoSliceMut::new(&mut buf[done..])];
+            match rustix::io::preadv2(&self.file, part, from, ReadWriteFlags::NOWAIT) {
+                Ok(0) => return Some(Err(self.became_shorter("read", from))),
+                Ok(n) => done += n,
+                Err(Errno::INTR) => {}
+                Err(_) => return None, // not there, or a read that may wait tells what is wrong
+            }
+        }
+        Some(Ok(()))
     }
 
     fn read_from_cache(&self, at: u64, buf: &mut [u8]) -> Result<()> {
