@@ -73,9 +73,10 @@ impl Gather {
             let window = windows.entry(number).or_default();
             let length = in_memory(part.len())?;
             let place = in_memory(part.start() - start)?;
-            let data = window
-                .data
-                .get_or_insert_with(|| self.buffers.take(WINDOW as usize));
+            let data = match &mut window.data {
+                Some(data) => data,
+                none => none.insert(self.buffers.take(in_memory(WINDOW)?)),
+            };
             data[place..place + length].copy_from_slice(&bytes[from..from + length]);
             window.runs.push(part);
             window.came += part.len();

@@ -149,8 +149,11 @@ pub(super) fn preferred_alignment(file: &File, kind: Kind) -> u32 {
 }
 
 /// Whether a file lies on a tmpfs.
+#[allow(
+    clippy::useless_conversion,
+    reason = "the type of a filesystem's number is another one on other machines"
+)]
 pub(super) fn is_in_memory(file: &File) -> bool {
-    const TMPFS: u32 = 0x0102_1994;
-    // The type is wider on some architectures, and the numbers are 32 bits of it.
-    rustix::fs::fstatfs(file).is_ok_and(|of| of.f_type as u32 == TMPFS)
+    const TMPFS: i64 = 0x0102_1994;
+    rustix::fs::fstatfs(file).is_ok_and(|of| i64::try_from(of.f_type) == Ok(TMPFS))
 }

@@ -140,6 +140,10 @@ impl RawDevice {
         if self.in_memory {
             return Some(self.read_from_cache(at, buf));
         }
+        // Asked first: a read that may not wait still has what is missing fetched, and that is better read past the cache.
+        if cached_bytes(&self.file, at, buf.len() as u64)? < buf.len() as u64 {
+            return None;
+        }
         let mut done = 0;
         while done < buf.len() {
             let from = at + done as u64;
@@ -316,6 +320,52 @@ mod tests {
         raw.read(0, &mut buf).unwrap();
         assert!(buf.iter().all(|&b| b == 7));
         assert_eq!(cached_bytes(&raw.file, 0, LENGTH), Some(0));
+    }
+
+    #[test]
+    fn what_lies_in_the_cache_is_read_at_once_and_nothing_else() {
+        const LENGTH: u64 = 4 << 20;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 4096].repeat(1024)).unwrap();
+        let open = |options| RawDevice::open(file.path().to_owned(), &options).unwrap();
+        let raw = open(DeviceOptions::read_only());
+        let mut buf = vec![0; 1 << 20];
+        match raw.read_cached(LENGTH - (1 << 20), &mut buf) {
+            Some(read) => {
+                read.unwrap();
+                assert!(buf.iter().all(|&b| b == 7));
+            }
+            None => eprintln!("skipped: this filesystem does not tell what would wait"),
+        }
+        let always = open(DeviceOptions::read_only().with_direct_reads(DirectReads::Always));
+        assert!(always.read_cached(0, &mut buf).is_none());
+        file.as_file().sync_all().unwrap();
+        fadvise(file.as_file(), 0, None, Advice::DontNeed).unwrap();
+        if raw.in_memory || cached_bytes(&raw.file, 0, LENGTH) != Some(0) {
+            eprintln!("skipped: this filesystem has no cold files");
+            return;
+        }
+        assert!(raw.read_cached(0, &mut buf).is_none());
+        assert_eq!(
+            cached_bytes(&raw.file, 0, 1 << 20),
+            Some(0),
+            "nor is it fetched"
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_cut_is_told_by_a_read_from_the_cache() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 8192]).unwrap();
+        let raw = RawDevice::open(file.path().to_owned(), &DeviceOptions::read_only()).unwrap();
+        file.as_file().set_len(4096).unwrap();
+        let mut buf = vec![0; 8192];
+        if let Some(read) = raw.read_cached(0, &mut buf) {
+            let e = read.unwrap_err();
+            assert!(e.to_string().contains("became shorter"), "{e}");
+        }
+        let e = raw.read(0, &mut buf).unwrap_err();
+        assert!(e.to_string().contains("became shorter"), "{e}");
     }
 
     #[test]
