@@ -18,7 +18,7 @@ async fn history(cached: Option<u64>) -> (History, DeviceCounters) {
         h.volume = h.volume.clone().with_cached_stretches(bytes);
     }
     h.volume.poke(0, &noise(1, LENGTH));
-    h.volume.poke(100_000, &[0; 700_000]);
+    h.volume.poke(100_000, &vec![0; 700_000]);
     h.full().await;
     h.volume.poke(1_500_000, &noise(2, 90_000));
     h.volume.poke(3_999_999, &[7]);
