@@ -132,7 +132,8 @@ pub(super) async fn locate(
     Ok(None)
 }
 
-/// Whether a backup's snapshot is there.
+/// Whether a backup's snapshot is there, and whole: a process that was killed while it made the snapshot may leave one that
+/// is listed and cannot be opened.
 pub(super) async fn committed(
     repository: &Arc<dyn ImageRepository>,
     layer: &Layer,
@@ -147,6 +148,11 @@ pub(super) async fn committed(
     let Some(snapshot) = snapshot_of(&snapshots, layer.id, &key)? else {
         return Ok(None);
     };
+    match repository.open(&key, Some(&snapshot.name)).await {
+        Ok(_) => {}
+        Err(e) if e.is(ErrorKind::NotFound) => return Ok(None),
+        Err(e) => return Err(e),
+    }
     let mut outcome = Outcome::new(snapshot.length);
     outcome.change_point = Some(ChangePoint::new(snapshot.name.clone())?);
     if let Some(note) = note(&image, layer.id).await? {

@@ -50,7 +50,14 @@ pub(super) async fn clear(
             }
             true
         }
-        Err(e) if e.is(ErrorKind::NotFound) => false,
+        Err(e) if e.is(ErrorKind::NotFound) => {
+            // A process that was killed while it made the image leaves a name that cannot be opened.
+            match repository.remove(&key).await {
+                Err(e) if e.is(ErrorKind::NotFound) => {}
+                removed => removed?,
+            }
+            false
+        }
         Err(e) => return Err(e),
     };
     let record = base::record(&layer.location.container, layer.id)?;

@@ -422,3 +422,52 @@ async fn a_scan_of_the_pool_finds_the_chain_and_an_orphan_is_removed() {
     assert!(opened.unwrap_err().is(ErrorKind::NotFound));
     c.delete_all().await;
 }
+
+/// A process that is killed while it makes a snapshot may leave one that is listed and has no object map.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_cannot_be_opened_makes_no_backup() {
+    let Some(mut c) = Chained::new(4 * MIB, 0).await else {
+        return;
+    };
+    c.back_up().await;
+    c.back_up().await;
+    let layer = c.layers[1].clone();
+    let done = c.engine.committed(&layer, &c.cx).await.unwrap();
+    assert!(done.is_some());
+
+    let pool = c
+        .image()
+        .await
+        .pool()
+        .cluster()
+        .pool("backups")
+        .await
+        .unwrap();
+    let base = ceph::base_of(&layer.location.prefix).unwrap();
+    let image = pool.open_read_only(&base, None).await.unwrap();
+    let snapshots = image.snapshots().await.unwrap();
+    let map = format!(
+        "rbd_object_map.{}.{:016x}",
+        image.info().id,
+        snapshots[1].id
+    );
+    image.close().await.unwrap();
+    assert!(pool.get_object(&map, 1 << 20).await.unwrap().is_some());
+    pool.remove_object(&map).await.unwrap();
+
+    let opened = pool.open_read_only(&base, Some(&snapshots[1].name)).await;
+    let done = c.engine.committed(&layer, &c.cx).await.unwrap();
+    assert_eq!(done.is_some(), opened.is_ok(), "{opened:?}");
+    println!(
+        "a snapshot without its object map opens: {}",
+        opened.is_ok()
+    );
+    drop(opened);
+    // It is removed as any other, and the next backup is right.
+    c.engine.delete(&layer, &c.cx).await.unwrap();
+    c.layers.pop();
+    c.contents.pop();
+    c.back_up().await;
+    c.check_all().await;
+    c.delete_all().await;
+}
