@@ -17,7 +17,8 @@ use crate::range::ByteRange;
 /// Bytes of the volume that are written at once when all of them have come.
 const WINDOW: u64 = 1 << 20;
 
-/// Most windows that are kept. Objects come nearly in the order of the volume, so the first one is full before long.
+/// Most windows that are kept, those too of which nothing but a count is. Objects come nearly in the order of the volume, so
+/// the first one is full before long.
 const OPEN: u64 = 32;
 
 /// Data of fewer bytes is gathered.
@@ -30,7 +31,7 @@ pub(crate) type Due = (u64, Bytes);
 #[derive(Debug)]
 pub(crate) struct Gather {
     windows: Mutex<BTreeMap<u64, Window>>, // by number
-    open: usize,                           // most of them that hold data
+    open: usize,                           // most of them
     length: u64,                           // of the volume
     buffers: BufferPool,
 }
@@ -87,13 +88,7 @@ impl Gather {
                     .map_or(Ok(()), |full| full.finish(start, &mut due))?;
             }
         }
-        while windows.values().filter(|w| w.data.is_some()).count() > self.open {
-            // The first one lacks something that comes late.
-            match windows.pop_first() {
-                Some((number, first)) => first.finish(number * WINDOW, &mut due)?,
-                None => break,
-            }
-        }
+        self.close_first(&mut windows, &mut due)?;
         Ok(due)
     }
 
@@ -120,7 +115,18 @@ impl Gather {
                     .map_or(Ok(()), |full| full.finish(number * WINDOW, &mut due))?;
             }
         }
+        self.close_first(&mut windows, &mut due)?;
         Ok(due)
+    }
+
+    /// Gives up waiting for what the first windows lack, where there are more than may be kept.
+    fn close_first(&self, windows: &mut BTreeMap<u64, Window>, due: &mut Vec<Due>) -> Result<()> {
+        while windows.len() > self.open
+            && let Some((number, first)) = windows.pop_first()
+        {
+            first.finish(number * WINDOW, due)?;
+        }
+        Ok(())
     }
 
     /// What is left, to be written at the end.
@@ -247,5 +253,16 @@ mod tests {
             !gather(W, 1 << 20).takes(10),
             "with none, nothing is gathered"
         );
+    }
+
+    #[test]
+    fn parts_that_need_no_write_take_no_memory_however_many_they_are() {
+        let g = gather(100_000 * W, 64 << 20);
+        for n in 0..100_000 {
+            let part = ByteRange::new(n * W, n * W + 100).unwrap();
+            assert!(g.pass(part).unwrap().is_empty());
+        }
+        assert!(g.windows.lock().unwrap().len() <= 8);
+        assert!(g.rest().unwrap().is_empty());
     }
 }

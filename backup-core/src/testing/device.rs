@@ -18,6 +18,8 @@ use crate::range::{ByteRange, Extent, ExtentKind};
 pub struct DeviceCounters {
     /// Reads.
     pub reads: u64,
+    /// Of these, those of what lay in a cache.
+    pub cached_reads: u64,
     /// Bytes read.
     pub bytes_read: u64,
     /// Writes.
@@ -33,6 +35,7 @@ pub struct DeviceCounters {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     reads: AtomicU64,
+    cached_reads: AtomicU64,
     bytes_read: AtomicU64,
     writes: AtomicU64,
     bytes_written: AtomicU64,
@@ -62,6 +65,7 @@ impl Counters {
     pub(super) fn now(&self) -> DeviceCounters {
         DeviceCounters {
             reads: self.reads.load(Ordering::SeqCst),
+            cached_reads: self.cached_reads.load(Ordering::SeqCst),
             bytes_read: self.bytes_read.load(Ordering::SeqCst),
             writes: self.writes.load(Ordering::SeqCst),
             bytes_written: self.bytes_written.load(Ordering::SeqCst),
@@ -315,7 +319,9 @@ impl BlockDevice for MemoryDevice {
         let cold = (at / stretch..=last / stretch).any(|n| n % 2 == 1);
         (!cold).then(|| {
             self.check("read", at, buf.len() as u64)?;
-            self.shared.counters.read(buf.len());
+            let counters = &self.shared.counters;
+            counters.read(buf.len());
+            counters.cached_reads.fetch_add(1, Ordering::SeqCst);
             due(&self.shared.failing_read, "read", &self.describe())?;
             lock(&self.shared.pages).read(at, buf);
             Ok(())

@@ -1,8 +1,9 @@
 //! Volumes that lie in memory wholly, in part or not at all.
 
 use backup_core::compress::compressor;
-use backup_core::testing::DeviceCounters;
-use backup_core::{Algorithm, ChunkedConfig};
+use backup_core::diff::JoinRules;
+use backup_core::testing::{DeviceCounters, MemoryDevice};
+use backup_core::{Algorithm, ChunkedConfig, RestoreOptions};
 
 use crate::history::{History, noise, small};
 
@@ -31,7 +32,7 @@ async fn history(cached: Option<u64>) -> (History, DeviceCounters) {
 async fn what_lies_in_memory_and_what_does_not_gives_the_same_backups() {
     let (plain, counters) = history(None).await;
     let chunks = 2 * LENGTH.div_ceil(CHUNK) as u64;
-    assert_eq!(counters.reads, chunks);
+    assert_eq!((counters.reads, counters.cached_reads), (chunks, 0));
     for cached in [
         u64::MAX,
         1,
@@ -44,6 +45,17 @@ async fn what_lies_in_memory_and_what_does_not_gives_the_same_backups() {
         let (h, counters) = history(Some(cached)).await;
         h.check_all().await;
         assert_eq!(counters.reads, chunks, "each chunk is read once, {cached}");
+        match cached {
+            u64::MAX => assert_eq!(counters.cached_reads, chunks),
+            1 | 1000 => assert_eq!(
+                counters.cached_reads, 0,
+                "{cached}: each chunk is cold in part"
+            ),
+            _ => assert!(
+                (1..chunks).contains(&counters.cached_reads),
+                "{cached}: {counters:?}"
+            ),
+        }
         assert_eq!(counters.bytes_read, 2 * LENGTH as u64, "{cached}");
         for (a, b) in plain.versions.iter().zip(&h.versions) {
             assert_eq!(a.outcome.read_bytes, b.outcome.read_bytes, "{cached}");
@@ -51,4 +63,34 @@ async fn what_lies_in_memory_and_what_does_not_gives_the_same_backups() {
             assert_eq!(a.outcome.object_count, b.outcome.object_count, "{cached}");
         }
     }
+}
+
+/// Every second block comes from another layer, and each of these is an object of its own.
+#[tokio::test]
+async fn short_objects_that_touch_are_written_together() {
+    const BLOCK: u64 = 4 << 10; // of `small`
+    let config =
+        ChunkedConfig::new(compressor(Algorithm::None, None).unwrap()).with_join(JoinRules {
+            join_gap: 0,
+            zero_run: 0,
+        });
+    let mut h = History::new(LENGTH as u64, small(config));
+    h.volume.poke(0, &noise(1, LENGTH));
+    h.full().await;
+    for block in (0..LENGTH as u64 / BLOCK).step_by(2) {
+        h.volume.poke(block * BLOCK, &noise(block, 4096));
+    }
+    let newest = h.incremental().await;
+    let target = MemoryDevice::new(LENGTH as u64);
+    let report = h
+        .restore_onto(newest, &target, &RestoreOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(target.first_difference(&h.volume), None);
+    let counters = target.counters();
+    assert_eq!(counters.bytes_written, LENGTH as u64, "each byte once");
+    assert_eq!(report.written_bytes, LENGTH as u64);
+    assert!(report.objects > 400, "{report:?}");
+    // Four windows of a mebibyte; as much again where one had to go before it was whole.
+    assert!(counters.writes <= 8, "{counters:?}");
 }
