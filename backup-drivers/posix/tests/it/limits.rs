@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use backup_core::{ContainerName, ErrorKind, PutMode, Repository};
 use bytes::Bytes;
@@ -32,12 +33,20 @@ impl Mounted {
         self.folder.path().to_path_buf()
     }
 
+    /// Waits for whoever has a file open for writing: a thread that has answered may still be closing its own.
     fn remount(&self, options: &str) {
-        let done = Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(self.path())
-            .status();
-        assert!(done.unwrap().success());
+        let remounted = || {
+            let done = Command::new("mount")
+                .args(["-o", &format!("remount,{options}")])
+                .arg(self.path())
+                .status();
+            done.is_ok_and(|status| status.success())
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while !remounted() {
+            assert!(Instant::now() < until, "it stays busy");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 
