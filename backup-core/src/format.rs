@@ -10,6 +10,7 @@
 //! | [`hash_list`] | SHA-256 of every block of the volume | `P_sha256file` |
 //! | [`volume`] | the volume's own metadata | `volume_meta` in the metadata, `backup.<id>.meta` on Ceph |
 //! | [`ceph`] | names, and a note of ours, of backups that are images with snapshots | `volume-<id>.backup.<id>` |
+//! | [`rbd_diff`] | what differs between two states, as a file of Ceph's own | `rbd export-diff` |
 //! | [`record`] | what is known of a backup, to carry it to another catalogue | `backup_service`, `backup_url` |
 //!
 //! # What every reader holds to
@@ -28,6 +29,7 @@ mod guard;
 pub mod hash_list;
 mod json;
 pub mod metadata;
+pub mod rbd_diff;
 pub mod record;
 pub mod volume;
 

@@ -20,7 +20,7 @@ mod head;
 mod orphans;
 mod reader;
 mod restore;
-mod runs;
+pub(crate) mod runs;
 mod scan;
 mod transfer;
 mod verify;

@@ -136,5 +136,6 @@ pub use repository::{
 pub use secret::Secret;
 pub use timestamp::Timestamp;
 pub use volume::{
-    SnapshotRecord, SnapshotRef, VolumeProvider, VolumeRecord, VolumeRef, VolumeStatus,
+    BackupSnapshot, SnapshotRecord, SnapshotRef, VolumeProvider, VolumeRecord, VolumeRef,
+    VolumeStatus,
 };

@@ -17,6 +17,7 @@
 mod builder;
 mod create;
 mod delete;
+mod difference;
 pub mod locks;
 #[cfg(feature = "testing")]
 pub mod memory;
@@ -41,8 +42,9 @@ use std::sync::Arc;
 
 pub use crate::format::record::ExportedRecord;
 pub use builder::ServiceBuilder;
+pub use difference::{DiffInput, Exported, Since};
 pub use locks::{FileLocks, JobLock, JobLocks};
-pub use orphans::{FoundOrphan, OrphanReport, OrphanRequest, OrphanState};
+pub use orphans::{FoundOrphan, FoundSnapshot, OrphanReport, OrphanRequest, OrphanState};
 pub use recover::{Recovered, Settled};
 pub use request::{
     Caller, CreateRequest, Created, Found, FoundState, NewVolume, RestoreRequest, RestoreTarget,

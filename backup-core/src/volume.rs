@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attach::DeviceAttacher;
 use crate::error::{Error, Result};
-use crate::id::{SnapshotId, VolumeId};
+use crate::id::{BackupId, SnapshotId, VolumeId};
 use crate::timestamp::Timestamp;
 
 /// State of a volume or a snapshot, with Cinder's words.
@@ -179,6 +179,30 @@ impl SnapshotRecord {
     }
 }
 
+/// A snapshot that a backup made on a volume: of a complete one it may be kept for the next incremental; of a job whose
+/// process died it is left over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BackupSnapshot {
+    /// Its name.
+    pub name: String,
+    /// The backup that it is of.
+    pub backup: BackupId,
+    /// When it was made, where the provider tells.
+    pub created_at: Option<Timestamp>,
+}
+
+impl BackupSnapshot {
+    /// One of that backup.
+    pub fn new(name: String, backup: BackupId, created_at: Option<Timestamp>) -> Self {
+        Self {
+            name,
+            backup,
+            created_at,
+        }
+    }
+}
+
 /// Makes and removes volumes and snapshots, and attaches them. All removals are idempotent.
 #[async_trait]
 pub trait VolumeProvider: DeviceAttacher {
@@ -215,4 +239,18 @@ pub trait VolumeProvider: DeviceAttacher {
 
     /// Removes a snapshot.
     async fn delete_snapshot(&self, snapshot: &SnapshotRef) -> Result<()>;
+
+    /// The snapshots that backups of ours made on a volume; none where the provider keeps no such.
+    async fn backup_snapshots(&self, _volume: &VolumeRef) -> Result<Vec<BackupSnapshot>> {
+        Ok(Vec::new())
+    }
+
+    /// Removes one of those, and no other snapshot. One that is missing is success.
+    async fn delete_backup_snapshot(
+        &self,
+        _volume: &VolumeRef,
+        _snapshot: &BackupSnapshot,
+    ) -> Result<()> {
+        Ok(())
+    }
 }

@@ -22,8 +22,9 @@ pub(super) async fn find(
         cx.cancel().check("look for orphans")?;
         match look(repository, &key, base).await {
             Ok(orphans) => found.extend(orphans),
-            // It was deleted meanwhile.
-            Err(e) if e.is(ErrorKind::NotFound) => {}
+            Err(e) if e.is(ErrorKind::NotFound) => {
+                found.extend(half_made(repository, &key, base).await?);
+            }
             Err(e) => return Err(e),
         }
     }
@@ -46,7 +47,13 @@ pub(super) async fn remove(
     let key = base::key(&layer.location)?;
     let image = match repository.open(&key, None).await {
         Ok(image) => image,
-        Err(e) if e.is(ErrorKind::NotFound) => return Ok(false),
+        Err(e) if e.is(ErrorKind::NotFound) => {
+            if !is_listed(repository, &key).await? {
+                return Ok(false);
+            }
+            delete::clear(repository, &layer, cx).await?;
+            return Ok(true);
+        }
         Err(e) => return Err(e),
     };
     let snapshots = image.snapshots().await?;
@@ -62,6 +69,33 @@ pub(super) async fn remove(
     }
     delete::clear(repository, &layer, cx).await?;
     Ok(true)
+}
+
+async fn is_listed(repository: &Arc<dyn ImageRepository>, key: &ImageKey) -> Result<bool> {
+    let names = repository.list(key.container(), key.name()).await?;
+    Ok(names.iter().any(|name| name == key.name()))
+}
+
+/// An image that is listed and cannot be opened: a process was killed while it made it. Of one that was deleted meanwhile,
+/// nothing.
+async fn half_made(
+    repository: &Arc<dyn ImageRepository>,
+    key: &ImageKey,
+    base: BaseImage,
+) -> Result<Option<Orphan>> {
+    let Some(id) = base.full else {
+        return Ok(None);
+    };
+    if !is_listed(repository, key).await? {
+        return Ok(None);
+    }
+    let location = Location {
+        container: key.container().clone(),
+        prefix: ceph::service_metadata(key.name())?,
+    };
+    let mut orphan = Orphan::new(OrphanKind::Backup { id, location });
+    orphan.objects = 1;
+    Ok(Some(orphan))
 }
 
 async fn look(

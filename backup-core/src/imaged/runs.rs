@@ -6,11 +6,11 @@ use crate::diff::is_zero;
 use crate::range::ByteRange;
 
 /// Zeroes and sameness are told in steps of this many bytes, at multiples of it in the volume.
-pub(super) const GRAIN: u64 = 32 << 10;
+pub(crate) const GRAIN: u64 = 32 << 10;
 
 /// What a run is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RunKind {
+pub(crate) enum RunKind {
     Data,
     Zero,
     /// As it was before.
@@ -19,14 +19,14 @@ pub(super) enum RunKind {
 
 /// A part of a piece.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Run {
+pub(crate) struct Run {
     /// Where it lies in the piece.
-    pub(super) part: Range<usize>,
-    pub(super) kind: RunKind,
+    pub(crate) part: Range<usize>,
+    pub(crate) kind: RunKind,
 }
 
 /// Cuts `new`, which lies at `at` of the volume, into runs. `old` is what was there before, as long as `new`.
-pub(super) fn runs(at: u64, new: &[u8], old: Option<&[u8]>) -> Vec<Run> {
+pub(crate) fn runs(at: u64, new: &[u8], old: Option<&[u8]>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
     let Some(whole) = ByteRange::at(at, new.len() as u64) else {
         return runs;

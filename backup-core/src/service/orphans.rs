@@ -4,12 +4,13 @@ use futures::StreamExt;
 
 use super::show::require_admin;
 use super::{BackupService, Caller};
-use crate::catalog::BackupFilter;
+use crate::catalog::{BackupFilter, VolumeFilter};
 use crate::error::{ErrorKind, Result};
 use crate::id::ContainerName;
 use crate::job::JobContext;
 use crate::orphan::{Orphan, OrphanKind};
 use crate::record::{BackupRecord, BackupStatus};
+use crate::volume::{BackupSnapshot, VolumeRecord};
 
 /// Asks for what belongs to no backup.
 #[derive(Debug, Clone)]
@@ -162,6 +163,85 @@ impl BackupService {
             report.found.push(FoundOrphan { orphan, state });
         }
         Ok(report)
+    }
+}
+
+/// A snapshot that a backup left on a volume, and what was done about it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FoundSnapshot {
+    /// The volume.
+    pub volume: VolumeRecord,
+    /// The snapshot.
+    pub snapshot: BackupSnapshot,
+    /// What was done.
+    pub state: OrphanState,
+}
+
+impl BackupService {
+    /// Finds snapshots that backups made on volumes and that no backup of the catalogue needs: those of deleted backups, and
+    /// what was left where the catalogue was lost with a running job. With `remove`, removes them. `volume` is one by name
+    /// or ID, or all of the catalogue.
+    ///
+    /// What removes too much costs time and nothing else: the next incremental of whoever has the backup reads all. Younger
+    /// ones than `older_than` are left alone; so are those without a known age, unless it is 0. For an administrator only.
+    pub async fn orphan_snapshots(
+        &self,
+        caller: &Caller,
+        volume: Option<&str>,
+        older_than: Duration,
+        remove: bool,
+        cx: &JobContext,
+    ) -> Result<Vec<FoundSnapshot>> {
+        require_admin(caller, "look for orphans")?;
+        let volumes = match volume {
+            Some(volume) => vec![self.show_volume(caller, volume).await?],
+            None => self.catalog.volumes(&VolumeFilter::default()).await?,
+        };
+        let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
+        let latest = cx.now().as_micros().saturating_sub(age);
+        let mut found = Vec::new();
+        for volume in volumes {
+            cx.cancel().check("look for orphans")?;
+            let reference = volume.reference();
+            let snapshots = match self.volumes.backup_snapshots(&reference).await {
+                Ok(snapshots) => snapshots,
+                // Its image is gone: so are its snapshots.
+                Err(e) if e.is(ErrorKind::NotFound) => continue,
+                Err(e) => return Err(e),
+            };
+            // After the snapshots: a backup has its record before its snapshot.
+            let records = self.catalog.backups(&BackupFilter::default()).await?;
+            for snapshot in snapshots {
+                let is_of_one =
+                    |r: &BackupRecord| r.id == snapshot.backup && r.status != BackupStatus::Error;
+                let old = match snapshot.created_at {
+                    Some(at) => at.as_micros() <= latest,
+                    None => older_than.is_zero(),
+                };
+                if !old || records.iter().any(is_of_one) {
+                    continue;
+                }
+                let state = if remove {
+                    let removed = self
+                        .volumes
+                        .delete_backup_snapshot(&reference, &snapshot)
+                        .await;
+                    removed.map_or_else(
+                        |e| OrphanState::Failed(e.to_string()),
+                        |()| OrphanState::Removed,
+                    )
+                } else {
+                    OrphanState::Found
+                };
+                found.push(FoundSnapshot {
+                    volume: volume.clone(),
+                    snapshot,
+                    state,
+                });
+            }
+        }
+        Ok(found)
     }
 }
 
