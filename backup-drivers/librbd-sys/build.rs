@@ -5,6 +5,8 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/probe.c");
+    println!("cargo::rerun-if-changed=src/mapext.cc");
+    println!("cargo::rustc-check-cfg=cfg(has_mapext)");
     for variable in ["LIBRBD_LIB_DIR", "LIBRBD_INCLUDE_DIR"] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
@@ -68,7 +70,31 @@ fn link() -> Result<(), String> {
     if let Some(folder) = &libraries {
         println!("cargo::rustc-link-search=native={}", folder.display());
     }
+    // Before librados in the list: it needs it.
+    mapext();
     println!("cargo::rustc-link-lib=dylib=rbd");
     println!("cargo::rustc-link-lib=dylib=rados");
     Ok(())
+}
+
+/// The one call of the C++ interface. What is made without it is right too, and reads more of sparse objects.
+#[cfg(feature = "link")]
+fn mapext() {
+    let mut build = cc::Build::new();
+    build
+        .cpp(true)
+        .std("c++17")
+        .file("src/mapext.cc")
+        .warnings(false);
+    if let Some(headers) = std::env::var_os("LIBRBD_INCLUDE_DIR") {
+        build.include(headers);
+    }
+    if build.try_compile("ashlar_mapext").is_ok() {
+        println!("cargo::rustc-cfg=has_mapext");
+    } else {
+        println!(
+            "cargo::warning=without librados.hpp and a C++ compiler (libradospp-dev and g++) holes within objects of \
+             RBD images are read; after they are installed: cargo clean -p librbd-sys"
+        );
+    }
 }

@@ -31,6 +31,7 @@ pub type _bindgen_ty_10 = ::core::ffi::c_uint;
 pub type rados_t = *mut ::core::ffi::c_void;
 pub type rados_ioctx_t = *mut ::core::ffi::c_void;
 pub type rados_list_ctx_t = *mut ::core::ffi::c_void;
+pub type rados_snap_t = u64;
 pub type rados_write_op_t = *mut ::core::ffi::c_void;
 unsafe extern "C" {
     pub fn rados_create(
@@ -72,6 +73,13 @@ unsafe extern "C" {
     ) -> ::core::ffi::c_int;
 }
 unsafe extern "C" {
+    pub fn rados_ioctx_create2(
+        cluster: rados_t,
+        pool_id: i64,
+        ioctx: *mut rados_ioctx_t,
+    ) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
     pub fn rados_ioctx_destroy(io: rados_ioctx_t);
 }
 unsafe extern "C" {
@@ -96,6 +104,9 @@ unsafe extern "C" {
 }
 unsafe extern "C" {
     pub fn rados_nobjects_list_close(ctx: rados_list_ctx_t);
+}
+unsafe extern "C" {
+    pub fn rados_ioctx_snap_set_read(io: rados_ioctx_t, snap: rados_snap_t);
 }
 unsafe extern "C" {
     pub fn rados_read(
@@ -361,6 +372,16 @@ unsafe extern "C" {
         id: *mut ::core::ffi::c_char,
         id_len: usize,
     ) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn rbd_get_block_name_prefix(
+        image: rbd_image_t,
+        prefix: *mut ::core::ffi::c_char,
+        prefix_len: usize,
+    ) -> ::core::ffi::c_int;
+}
+unsafe extern "C" {
+    pub fn rbd_get_data_pool_id(image: rbd_image_t) -> i64;
 }
 unsafe extern "C" {
     pub fn rbd_get_parent(

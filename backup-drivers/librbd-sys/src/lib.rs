@@ -10,5 +10,7 @@
 #![allow(non_camel_case_types)]
 
 mod bindings;
+mod mapext;
 
 pub use bindings::*;
+pub use mapext::*;

@@ -99,6 +99,7 @@ impl Differences {
         let range = ByteRange::new(start, end)
             .ok_or_else(|| Error::internal("ask for differences", "a backward window"))?;
         let diff = self.ask(range).await?;
+        let diff = self.image.without_holes(diff).await?;
         let answer = Arc::new(Answer { start, diff });
         *last = Some(Arc::clone(&answer));
         Ok(answer)

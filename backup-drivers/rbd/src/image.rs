@@ -2,6 +2,7 @@
 
 mod aio;
 mod diff;
+mod holes;
 mod info;
 mod lock;
 mod metadata;

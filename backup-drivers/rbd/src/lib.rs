@@ -43,6 +43,8 @@
 //! * Calls that block run on threads of their own, and each call has a deadline ([`ClusterConfig::timeout`], more for
 //!   long ones). A call that is given up goes on by itself. A *write* that is given up may still land: its handle then
 //!   refuses everything else.
+//! * Differences and holes of snapshots are exact to the byte: holes within objects are told too, where this build can ask
+//!   for them ([`HOLES_IN_OBJECTS`]).
 //! * librbd's cache is off, so a write is durable when it returns. Zeroes are written by `rbd_write_zeroes`, never by a
 //!   discard.
 //! * Errors name the operation and `pool/image@snapshot`, and keep the number of the operating system
@@ -90,3 +92,7 @@ pub use open::wait_until_closed;
 pub use pool::{CloneOptions, CreateOptions, Pool};
 pub use repository::{CephConfig, CephRepository};
 pub use volumes::RbdVolumes;
+
+/// Whether this build can ask objects which parts of them hold data (`librados.hpp` was there). Without it, what lies before
+/// the last byte of an object that is new is read, though it is a hole.
+pub const HOLES_IN_OBJECTS: bool = librbd_sys::HAS_MAPEXT;

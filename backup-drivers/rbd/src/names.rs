@@ -45,6 +45,12 @@ pub(crate) fn is_backup_snapshot(name: &str) -> bool {
     parts(name).is_some()
 }
 
+/// The backup of ours that a snapshot is of.
+pub(crate) fn own_backup(name: &str) -> Option<BackupId> {
+    let (id, _) = parts(name)?;
+    is_own_backup_snapshot(name).then_some(id)
+}
+
 /// Whether a snapshot is of a backup of ours.
 pub(crate) fn is_own_backup_snapshot(name: &str) -> bool {
     let Some((_, time)) = parts(name) else {

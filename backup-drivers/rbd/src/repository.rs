@@ -17,6 +17,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+pub(crate) use self::image::timestamp;
 use self::image::{Access, BaseImage};
 use crate::cluster::{Cluster, ClusterConfig};
 use crate::image::Features;

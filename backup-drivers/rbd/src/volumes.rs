@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use backup_core::error::{Error, ErrorKind, Result};
 use backup_core::id::{SnapshotId, VolumeId};
-use backup_core::volume::{SnapshotRef, VolumeProvider, VolumeRef};
+use backup_core::volume::{BackupSnapshot, SnapshotRef, VolumeProvider, VolumeRef};
 use tokio::sync::OnceCell;
 
 use crate::cluster::Cluster;
@@ -17,6 +17,7 @@ use crate::config::RbdVolumesConfig;
 use crate::image::Image;
 use crate::names;
 use crate::pool::{CreateOptions, Pool};
+use crate::repository::timestamp;
 
 /// Volumes as images of one pool, named as Cinder names them, and adopted images of any pool of the cluster.
 ///
@@ -70,8 +71,8 @@ impl RbdVolumes {
         })
     }
 
-    /// Waits so long, instead of 45 seconds, for others who have a volume open that is to be restored onto. A client that
-    /// died counts for half a minute.
+    /// Waits so long, instead of 45 seconds, for others who have a volume open that is to be restored onto or removed. A
+    /// client that died counts for half a minute.
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
@@ -221,7 +222,18 @@ impl VolumeProvider for RbdVolumes {
             }
         }
         image.close().await?;
-        missing_is_fine(place.pool.remove(&place.image).await)
+        match place.pool.remove(&place.image).await {
+            // Somebody has it open: perhaps a process that was killed a moment ago.
+            Err(e) if e.is(ErrorKind::Conflict) => {
+                let hint = "detach it there first";
+                match target::wait_until_free(&place, OPERATION, hint, self.patience).await {
+                    Err(e) if e.is(ErrorKind::NotFound) => return Ok(()),
+                    free => free?,
+                }
+                missing_is_fine(place.pool.remove(&place.image).await)
+            }
+            removed => missing_is_fine(removed),
+        }
     }
 
     async fn length(&self, volume: &VolumeRef) -> Result<u64> {
@@ -255,5 +267,33 @@ impl VolumeProvider for RbdVolumes {
             Err(e) if e.is(ErrorKind::NotFound) => Ok(()),
             Err(e) => Err(e),
         }
+    }
+
+    /// Those that are named as ours; Cinder's are not.
+    async fn backup_snapshots(&self, volume: &VolumeRef) -> Result<Vec<BackupSnapshot>> {
+        let place = self.place(volume).await?;
+        let image = place.pool.open_read_only(&place.image, None).await?;
+        let snapshots = image.snapshots().await?;
+        let of_backups = snapshots.into_iter().filter_map(|s| {
+            let backup = names::own_backup(&s.name)?;
+            let created_at = s.created_at.and_then(timestamp);
+            Some(BackupSnapshot::new(s.name, backup, created_at))
+        });
+        Ok(of_backups.collect())
+    }
+
+    async fn delete_backup_snapshot(
+        &self,
+        volume: &VolumeRef,
+        snapshot: &BackupSnapshot,
+    ) -> Result<()> {
+        if names::own_backup(&snapshot.name) != Some(snapshot.backup) {
+            return Err(
+                Error::invalid("remove snapshot", "that is no snapshot of this backup")
+                    .on(&snapshot.name),
+            );
+        }
+        let place = self.place(volume).await?;
+        remove_snapshot(&place.open().await?, &snapshot.name).await
     }
 }

@@ -265,8 +265,8 @@ impl Image {
     }
 }
 
-/// Stops the call when it is dropped.
-struct Abandon(Arc<AtomicBool>);
+/// Stops a call when it is dropped.
+pub(super) struct Abandon(pub(super) Arc<AtomicBool>);
 
 impl Drop for Abandon {
     fn drop(&mut self) {

@@ -56,6 +56,10 @@ pub struct ImageInfo {
     pub overlap: u64,
     /// The number of the snapshot that the handle shows.
     pub snapshot_id: Option<u64>,
+    /// The number of the pool that its data lies in.
+    pub data_pool: i64,
+    /// What the names of its data's objects begin with.
+    pub object_prefix: String,
 }
 
 impl ImageInfo {
@@ -116,15 +120,21 @@ pub(super) fn read(handle: &Handle) -> Result<ImageInfo> {
     info.stripe_unit = number(sys::rbd_get_stripe_unit)?;
     info.stripe_count = number(sys::rbd_get_stripe_count)?;
     info.overlap = number(sys::rbd_get_overlap)?;
-    let mut id: [c_char; 128] = [0; 128];
-    // SAFETY: the handle is live, the buffer is as long as is said.
-    let told = unsafe { sys::rbd_get_id(handle.raw, id.as_mut_ptr(), id.len()) };
-    check(OPERATION, &target, told)?;
-    id[id.len() - 1] = 0;
-    // SAFETY: the last character is a zero, so the text ends within the buffer.
-    info.id = unsafe { CStr::from_ptr(id.as_ptr()) }
-        .to_string_lossy()
-        .into_owned();
+    let text =
+        |call: unsafe extern "C" fn(sys::rbd_image_t, *mut c_char, usize) -> i32| -> Result<String> {
+            let mut text: [c_char; 128] = [0; 128];
+            // SAFETY: the handle is live, the buffer is as long as is said; all functions passed have this meaning.
+            let told = unsafe { call(handle.raw, text.as_mut_ptr(), text.len()) };
+            check(OPERATION, &target, told)?;
+            text[text.len() - 1] = 0;
+            // SAFETY: the last character is a zero, so the text ends within the buffer.
+            let text = unsafe { CStr::from_ptr(text.as_ptr()) };
+            Ok(text.to_string_lossy().into_owned())
+        };
+    info.id = text(sys::rbd_get_id)?;
+    info.object_prefix = text(sys::rbd_get_block_name_prefix)?;
+    // SAFETY: the handle is live.
+    info.data_pool = unsafe { sys::rbd_get_data_pool_id(handle.raw) };
     if let Some(snapshot) = &handle.snapshot {
         info.snapshot_id = Some(super::snapshots::id_of(handle, snapshot)?);
     }

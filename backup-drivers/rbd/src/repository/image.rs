@@ -234,7 +234,7 @@ impl AnyImage for BaseImage {
 }
 
 /// A time of the cluster's; `None` for one that no calendar has.
-fn timestamp(at: SystemTime) -> Option<Timestamp> {
+pub(crate) fn timestamp(at: SystemTime) -> Option<Timestamp> {
     let since = at.duration_since(UNIX_EPOCH).ok()?;
     let micros = i64::try_from(since.as_micros()).ok()?;
     Timestamp::from_micros(micros).ok()

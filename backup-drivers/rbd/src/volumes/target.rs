@@ -1,4 +1,4 @@
-//! Opening a volume to be written.
+//! Opening a volume to be written, and waiting until nobody else has it open.
 
 use std::time::Duration;
 
@@ -16,13 +16,23 @@ const LOOK: Duration = Duration::from_millis(500);
 /// [`Conflict`](ErrorKind::Conflict) where somebody has it open: a guest that writes a volume while it is restored would
 /// leave neither's content.
 pub(super) async fn open(place: &Place, patience: Duration) -> Result<Image> {
-    wait_until_free(place, patience).await?;
+    let hint = "detach it there first; a restore needs the volume for itself";
+    wait_until_free(place, "attach", hint, patience).await?;
     let image = place.open().await?;
     image.take_lock().await?;
     Ok(image)
 }
 
-async fn wait_until_free(place: &Place, patience: Duration) -> Result<()> {
+/// Waits for the end of those who have the image open for writing: a client that died counts for half a minute.
+///
+/// # Errors
+/// [`Conflict`](ErrorKind::Conflict) with `hint` where it takes longer.
+pub(super) async fn wait_until_free(
+    place: &Place,
+    operation: &'static str,
+    hint: &'static str,
+    patience: Duration,
+) -> Result<()> {
     // Opened for reading, it does not count itself.
     let look = place.pool.open_read_only(&place.image, None).await?;
     let end = tokio::time::Instant::now() + patience;
@@ -43,10 +53,10 @@ async fn wait_until_free(place: &Place, patience: Duration) -> Result<()> {
             );
         }
         if tokio::time::Instant::now() >= end {
-            return Err(Error::new(ErrorKind::Conflict, "attach")
+            return Err(Error::new(ErrorKind::Conflict, operation)
                 .on(place.target())
                 .because(format!("it is open for writing by {others}"))
-                .hint("detach it there first; a restore needs the volume for itself"));
+                .hint(hint));
         }
         tokio::time::sleep(LOOK).await;
     }

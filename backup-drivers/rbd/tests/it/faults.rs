@@ -2,19 +2,22 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use backup_core::testing::MemoryRepository;
 use backup_core::volume::VolumeRef;
 use backup_core::{
     AttachSource, Backup, BackupRequest, Buf, Chain, ChunkedBackup, ChunkedConfig, DeviceAttacher,
-    ErrorKind, JobContext, Layer, RestoreOptions, Timestamp, VolumeId, VolumeProvider,
+    ErrorKind, ImageBackup, ImagedConfig, JobContext, Layer, Observer, Progress, RestoreOptions,
+    Timestamp, VolumeId, VolumeProvider,
 };
-use backup_rbd::{Cluster, CreateOptions, RbdVolumes, wait_until_closed};
+use backup_rbd::{CephRepository, Cluster, CreateOptions, RbdVolumes, wait_until_closed};
 use bytes::Bytes;
 
 use crate::ceph::{config, noise, volumes_config};
+use crate::repository::engine;
+use crate::subject::Subject;
 
 const MIB: u64 = 1 << 20;
 
@@ -134,6 +137,144 @@ async fn an_osd_that_dies_and_comes_back_costs_a_backup_and_a_restore_time_and_n
     let (restored, read) = attachment.device.read(0, Buf::zeroed(96 << 20)).await;
     read.unwrap();
     assert!(restored[..] == content[..]);
+}
+
+/// Tells, once, that a job has moved so many bytes.
+#[derive(Debug)]
+struct Moved {
+    bytes: u64,
+    tell: Mutex<Option<mpsc::Sender<()>>>,
+}
+
+impl Observer for Moved {
+    fn progress(&self, progress: &Progress) {
+        if progress.transferred >= self.bytes
+            && let Some(tell) = self.tell.lock().unwrap().take()
+        {
+            tell.send(()).unwrap();
+        }
+    }
+}
+
+impl Own {
+    /// Kills the osd once the job that `Moved` observes has moved `bytes`, and starts it again after `away`, where one is
+    /// given. The thread tells whether it came to that.
+    fn lose_osd_midway(
+        self: &Arc<Self>,
+        bytes: u64,
+        away: Option<Duration>,
+    ) -> (Arc<Moved>, std::thread::JoinHandle<bool>) {
+        let (tell, told) = mpsc::channel();
+        let own = Arc::clone(self);
+        let lost = std::thread::spawn(move || {
+            if told.recv().is_err() {
+                return false;
+            }
+            own.run("kill", Some("osd"));
+            if let Some(away) = away {
+                std::thread::sleep(away);
+                own.run("run", Some("osd"));
+            }
+            true
+        });
+        let moved = Arc::new(Moved {
+            bytes,
+            tell: Mutex::new(Some(tell)),
+        });
+        (moved, lost)
+    }
+}
+
+/// With a repository in the same cluster: source, base image and target wait at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_osd_that_dies_in_the_middle_costs_a_pool_of_backups_time_or_a_job_and_nothing_else() {
+    let Some(own) = Own::start() else {
+        return;
+    };
+    let own = Arc::new(own);
+    let engine = Arc::new(engine(&own.conf(), 0));
+    let mut s = Subject::new(volumes_config(&own.conf()), engine, 64 * MIB).await;
+    let mut content = noise(1, 64 << 20);
+    let image = s.image().await;
+    image.write(0, Bytes::from(content.clone())).await.unwrap();
+
+    // A full backup, and an incremental of half of it, while it is away for a while.
+    let quiet = s.cx.clone();
+    let (moved, lost) = own.lose_osd_midway(16 * MIB, Some(Duration::from_secs(2)));
+    s.cx = quiet.for_job(moved);
+    s.back_up().await;
+    assert!(lost.join().unwrap(), "it was lost in the middle");
+    content[16 << 20..48 << 20].copy_from_slice(&noise(2, 32 << 20));
+    let changed = content[16 << 20..48 << 20].to_vec();
+    image.write(16 * MIB, Bytes::from(changed)).await.unwrap();
+    let (moved, lost) = own.lose_osd_midway(8 * MIB, Some(Duration::from_secs(2)));
+    s.cx = quiet.for_job(moved);
+    s.back_up().await;
+    assert!(lost.join().unwrap(), "it was lost in the middle");
+
+    // A restore onto the volume, which holds something else.
+    image
+        .write(0, Bytes::from(noise(3, 64 << 20)))
+        .await
+        .unwrap();
+    image.close().await.unwrap();
+    let target = AttachSource::Target(s.volume.clone());
+    let attach = s.volumes.plan(&target, s.layers[1].id).await.unwrap();
+    let attachment = s.volumes.execute(&attach).await.unwrap();
+    let (moved, lost) = own.lose_osd_midway(16 * MIB, Some(Duration::from_secs(2)));
+    let chain = Chain::new(s.layers.clone()).unwrap();
+    s.engine
+        .restore(
+            &chain,
+            &attachment.device,
+            &RestoreOptions::default(),
+            &quiet.for_job(moved),
+        )
+        .await
+        .unwrap();
+    assert!(lost.join().unwrap(), "it was lost in the middle");
+    let (restored, read) = attachment.device.read(0, Buf::zeroed(64 << 20)).await;
+    read.unwrap();
+    assert!(restored[..] == content[..]);
+    drop(attachment);
+    s.cx = quiet.clone();
+
+    // It stays away: the job fails by its deadline. Once it is back nothing of it counts, and the next one is right.
+    let mut config = crate::repository::config(&own.conf());
+    config.timeout = 3;
+    let hasty = CephRepository::new(&config).unwrap();
+    let hasty = ImageBackup::new(Arc::new(hasty), ImagedConfig::new()).unwrap();
+    let image = s.image().await;
+    content[..32 << 20].copy_from_slice(&noise(4, 32 << 20));
+    image
+        .write(0, Bytes::from(content[..32 << 20].to_vec()))
+        .await
+        .unwrap();
+    image.close().await.unwrap();
+    let mut request = BackupRequest::new(s.volume.id, Timestamp::now());
+    request.parent = s.layers.last().cloned();
+    let plan = s.engine.plan(&request).unwrap();
+    let source = AttachSource::Volume(s.volume.clone());
+    let attach = s.volumes.plan(&source, plan.id).await.unwrap();
+    let attachment = s.volumes.execute(&attach).await.unwrap();
+    let (moved, lost) = own.lose_osd_midway(8 * MIB, None);
+    let failed = hasty
+        .create(&plan, s.layers.last(), &attachment, &quiet.for_job(moved))
+        .await
+        .unwrap_err();
+    assert!(failed.is(ErrorKind::Timeout), "{failed:?}");
+    assert!(lost.join().unwrap(), "it was lost in the middle");
+    own.run("run", Some("osd"));
+    drop((attachment, hasty));
+    // What was given up still lands, and only then does its client let go of the base image.
+    s.volumes.undo(&attach).await.unwrap();
+    let done = s.engine.committed(&plan.layer(), &quiet).await.unwrap();
+    assert_eq!(done, None);
+    s.engine.delete(&plan.layer(), &quiet).await.unwrap();
+    s.back_up().await;
+    assert!(s.restored(2).await == content);
+    assert!(s.restored(0).await == noise(1, 64 << 20));
+    s.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

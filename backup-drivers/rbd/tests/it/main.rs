@@ -5,14 +5,19 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
 
+mod beside;
 mod ceph;
 mod changes;
 mod cluster;
+mod cost;
 mod diff;
 mod faults;
 mod images;
 mod incremental;
 mod io;
+mod leak;
+mod lives;
 mod model;
 mod repository;
+mod subject;
 mod volumes;

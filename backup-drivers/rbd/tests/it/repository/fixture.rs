@@ -20,7 +20,7 @@ fn folder() -> PathBuf {
 }
 
 /// Runs `rbd` as the cluster's administrator, with `input`.
-fn rbd(conf: &str, arguments: &[&str], input: &[u8]) -> std::process::Output {
+pub(super) fn rbd(conf: &str, arguments: &[&str], input: &[u8]) -> std::process::Output {
     use std::io::Write;
     let mut child = Command::new("rbd")
         .args(["--conf", conf, "--id", "admin"])
