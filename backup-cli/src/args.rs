@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{
-    BackupCommand, BackupCreate, BackupDelete, BackupList, BackupSet, CheckWord, RecordCommand,
-    RecordImport, Restore, Scan,
+    BackupCommand, BackupCreate, BackupDelete, BackupList, BackupSet, CheckWord, ExportDiff,
+    RecordCommand, RecordImport, Restore, Scan,
 };
 pub(crate) use repository::{Age, Orphans, RepositoryCommand};
 pub(crate) use volume::{
-    SnapshotCommand, SnapshotCreate, SnapshotList, VolumeCommand, VolumeCreate, VolumeList,
-    VolumeSet,
+    ImportDiff, SnapshotCommand, SnapshotCreate, SnapshotList, SnapshotOrphans, VolumeCommand,
+    VolumeCreate, VolumeList, VolumeSet,
 };
 
 /// How results are printed.

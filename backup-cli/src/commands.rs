@@ -5,6 +5,7 @@ mod config;
 mod create;
 mod delete;
 mod demo;
+mod difference;
 mod list;
 mod manual;
 mod record;

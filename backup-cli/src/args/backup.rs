@@ -25,6 +25,8 @@ pub(crate) enum BackupCommand {
         /// Name or ID
         backup: String,
     },
+    /// Writes what a backup differs by as a file that `rbd import-diff` takes, with its SHA-256 beside it
+    ExportDiff(ExportDiff),
     /// Records: what the catalogue knows of a backup, to keep in a safe place
     #[command(subcommand)]
     Record(RecordCommand),
@@ -32,6 +34,24 @@ pub(crate) enum BackupCommand {
     Scan(Scan),
     /// Changes a backup's name, description, properties or state
     Set(BackupSet),
+}
+
+/// `ashlar volume backup export-diff`
+#[derive(Debug, Args)]
+pub(crate) struct ExportDiff {
+    /// What differs since this other backup of the volume [default: since its parent]
+    #[arg(long, value_name = "BACKUP", conflicts_with = "whole")]
+    pub(crate) since: Option<String>,
+    /// All that the backup holds
+    #[arg(long)]
+    pub(crate) whole: bool,
+    /// Version of the file's format: `rbd import-diff` takes 1
+    #[arg(long, value_name = "VERSION", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub(crate) rbd_format: u8,
+    /// Name or ID
+    pub(crate) backup: String,
+    /// The file to make; FILE.sha256 is made beside it. `-` for the standard output
+    pub(crate) file: PathBuf,
 }
 
 /// `ashlar volume backup create`

@@ -3,13 +3,15 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::backup::BackupCommand;
-use super::{Property, property};
+use super::{Age, Property, property};
 
 /// `ashlar volume ...`
 #[derive(Debug, Subcommand)]
 pub(crate) enum VolumeCommand {
     /// Makes a volume, or takes an image file or block device as one
     Create(VolumeCreate),
+    /// Makes a volume of files that `rbd export-diff` or `volume backup export-diff` wrote
+    ImportDiff(ImportDiff),
     /// Lists volumes
     List(VolumeList),
     /// Shows a volume: its state, size and path
@@ -54,6 +56,17 @@ pub(crate) struct VolumeCreate {
     pub(crate) property: Vec<Property>,
     /// Name of the volume
     pub(crate) name: String,
+}
+
+/// `ashlar volume import-diff`
+#[derive(Debug, Args)]
+pub(crate) struct ImportDiff {
+    /// Name of the volume
+    #[arg(long)]
+    pub(crate) name: String,
+    /// The files, oldest first; where FILE.sha256 is beside one, it is checked
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
 }
 
 /// `ashlar volume list`
@@ -111,6 +124,8 @@ pub(crate) enum SnapshotCommand {
         #[arg(required = true)]
         snapshots: Vec<String>,
     },
+    /// Finds the snapshots that backups left on volumes and that no backup needs
+    Orphans(SnapshotOrphans),
 }
 
 /// `ashlar volume snapshot create`
@@ -127,6 +142,20 @@ pub(crate) struct SnapshotCreate {
     pub(crate) force: bool,
     /// Name of the snapshot
     pub(crate) name: String,
+}
+
+/// `ashlar volume snapshot orphans`
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotOrphans {
+    /// Only on this volume, by name or ID
+    #[arg(long)]
+    pub(crate) volume: Option<String>,
+    /// Leaves alone what was made within this time: 90m, 24h, 7d ... Another host's backup is not known here [default: 24h]
+    #[arg(long, value_name = "AGE")]
+    pub(crate) older_than: Option<Age>,
+    /// Removes what is found
+    #[arg(long)]
+    pub(crate) delete: bool,
 }
 
 /// `ashlar volume snapshot list`

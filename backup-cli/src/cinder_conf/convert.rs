@@ -16,6 +16,9 @@ pub(crate) const REPOSITORY: &str = "cinder";
 /// Longer objects than this are not asked for: two of them must fit into the memory of a job.
 const LONGEST_CHUNK: u64 = 256 << 20;
 
+/// Cinder's class for volumes that are RBD images.
+const RBD_DRIVER: &str = "cinder.volume.drivers.rbd.";
+
 const DEFAULT_DRIVER: &str = "cinder.backup.drivers.swift.SwiftBackupDriver";
 
 /// Cinder's classes and our types.
@@ -33,6 +36,7 @@ const DRIVERS: &[(&str, &str)] = &[
 pub(crate) struct Converted {
     backup: BTreeMap<&'static str, toml::Value>,
     repository: BTreeMap<&'static str, toml::Value>,
+    volumes: BTreeMap<&'static str, toml::Value>,
     /// Secrets by the setting that names their file, without `_file`.
     secrets: Vec<(&'static str, String)>,
     /// What could not be carried over, and why.
@@ -93,6 +97,7 @@ pub(crate) fn convert(text: &str) -> Result<Converted> {
             "backup_driver = {driver}: this build has no driver for it, so there is no repository"
         )),
     }
+    made.volumes(&options);
     Ok(made)
 }
 
@@ -254,6 +259,53 @@ impl Converted {
         }
     }
 
+    /// Where the volumes are: the first enabled backend that is RBD.
+    fn volumes(&mut self, options: &Options) {
+        let enabled = options.get("enabled_backends").ok().flatten();
+        let enabled = enabled.unwrap_or_default();
+        for backend in enabled.split(',').map(str::trim).filter(|b| !b.is_empty()) {
+            let get = |name: &str| options.get_in(backend, name).ok().flatten();
+            let driver = get("volume_driver").unwrap_or_default();
+            if !driver.starts_with(RBD_DRIVER) {
+                self.left.push(format!(
+                    "[{backend}] volume_driver = {driver}: its volumes are given one by one, by `volume create --file`"
+                ));
+                continue;
+            }
+            let pool = get("rbd_pool").unwrap_or_else(|| "rbd".into());
+            if self.volumes.contains_key("provider") {
+                self.left.push(format!(
+                    "[{backend}] rbd_pool = {pool}: [volumes] has one pool; where it is in the same cluster, its images \
+                     are taken by `volume create --image {pool}/IMAGE`"
+                ));
+                continue;
+            }
+            self.volumes.insert("provider", "rbd".into());
+            self.volumes.insert("pool", pool.into());
+            // Cinder's default is Ceph's.
+            let user = get("rbd_user").unwrap_or_else(|| "admin".into());
+            self.volumes.insert("user", user.into());
+            let cluster = get("rbd_cluster_name").unwrap_or_else(|| "ceph".into());
+            let conf = get("rbd_ceph_conf").unwrap_or_else(|| format!("/etc/ceph/{cluster}.conf"));
+            self.volumes.insert("conf", conf.into());
+            let seconds = get("rados_connect_timeout").and_then(|s| s.parse::<u32>().ok());
+            if let Some(seconds) = seconds.filter(|s| *s > 0) {
+                self.volumes
+                    .insert("connect_timeout", i64::from(seconds).into());
+            }
+            let kept = options.get("backup_ceph_max_snapshots").ok().flatten();
+            // 0, which is Cinder's default, keeps all; ours needs no more than it keeps by itself.
+            let kept = kept.and_then(|n| n.parse::<u32>().ok()).filter(|n| *n > 0);
+            if let Some(kept) = kept {
+                self.volumes.insert("max_snapshots", i64::from(kept).into());
+            }
+            if !cfg!(feature = "rbd") {
+                self.notes
+                    .push("provider = \"rbd\" needs a build with the feature rbd".into());
+            }
+        }
+    }
+
     /// Whose account of Swift's it is.
     fn swift(&mut self, options: &Options) {
         // Cinder's default, which is not ours.
@@ -304,6 +356,12 @@ impl Converted {
         }
         for (key, value) in &self.backup {
             let _infallible = writeln!(out, "{key} = {value}");
+        }
+        if !self.volumes.is_empty() {
+            out.push_str("\n[volumes]\n");
+            for (key, value) in &self.volumes {
+                let _infallible = writeln!(out, "{key} = {value}");
+            }
         }
         if !has_repository {
             return out;

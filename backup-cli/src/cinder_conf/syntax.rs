@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use backup_core::{Error, Result};
 
-/// The options of `[DEFAULT]`, each with its last value as it stands.
+/// The options of `[DEFAULT]`, each with its last value as it stands, and those of the other sections.
 #[derive(Debug, Default)]
-pub(super) struct Options(BTreeMap<String, String>);
+pub(super) struct Options(BTreeMap<String, String>, BTreeMap<String, Section>);
+
+type Section = BTreeMap<String, String>;
 
 /// Cinder's defaults that others refer to.
 const REFERRED: &[(&str, &str)] = &[("state_path", "/var/lib/cinder")];
@@ -63,9 +65,13 @@ impl Options {
     }
 
     fn close(&mut self, section: &str, option: Option<(String, Vec<String>)>) {
-        if let Some((key, lines)) = option.filter(|_| section == "DEFAULT") {
+        if let Some((key, lines)) = option {
+            let options = match section {
+                "DEFAULT" => &mut self.0,
+                other => self.1.entry(other.to_owned()).or_default(),
+            };
             // Older files have hyphens.
-            self.0.insert(key.replace('-', "_"), lines.join("\n"));
+            options.insert(key.replace('-', "_"), lines.join("\n"));
         }
     }
 
@@ -80,6 +86,15 @@ impl Options {
     /// The name that it refers to, where that is not known.
     pub(super) fn get(&self, name: &str) -> Result<Option<String>, String> {
         match self.0.get(name) {
+            Some(value) => Ok(Some(self.substitute(value, DEPTH)?).filter(|v| !v.is_empty())),
+            None => Ok(None),
+        }
+    }
+
+    /// The value of an option of another section, as [`get`](Self::get) has it.
+    pub(super) fn get_in(&self, section: &str, name: &str) -> Result<Option<String>, String> {
+        let value = self.1.get(section).and_then(|options| options.get(name));
+        match value {
             Some(value) => Ok(Some(self.substitute(value, DEPTH)?).filter(|v| !v.is_empty())),
             None => Ok(None),
         }

@@ -506,7 +506,7 @@ pub(super) const OPTIONS: &[CinderOption] = &[
         "backup_ceph_max_snapshots",
         Way::Nothing,
         "",
-        "it is volumes.max_snapshots, where the volumes' provider is rbd",
+        "where a backend is RBD it is volumes.max_snapshots; 0 is the default there",
     ),
     of(
         GCS,

@@ -5,7 +5,7 @@ use backup_core::{BackupRecord, Timestamp};
 use serde_json::{Value, json};
 
 use super::list::time;
-use super::{create, delete, list, properties, record, restore, scan};
+use super::{create, delete, difference, list, properties, record, restore, scan};
 use crate::args::{BackupCommand, BackupSet};
 use crate::failure::Result;
 use crate::home::Home;
@@ -22,6 +22,7 @@ pub(super) async fn run(home: &Home, command: BackupCommand, output: &Output) ->
         BackupCommand::Delete(args) => delete::run(home, args).await,
         BackupCommand::Restore(args) => restore::run(home, args, output).await,
         BackupCommand::Verify { backup } => restore::verify(home, &backup, output).await,
+        BackupCommand::ExportDiff(args) => difference::export(home, args, output).await,
         BackupCommand::Record(command) => record::run(home, command, output).await,
         BackupCommand::Scan(args) => scan::run(home, args, output).await,
         BackupCommand::Set(args) => set(home, args).await,

@@ -81,16 +81,24 @@ async fn check(
     messages: Messages,
     output: &Output,
 ) -> Result<()> {
-    let Store::Objects(repository) = open(config)? else {
-        return Err(Error::new(ErrorKind::Unsupported, "check repository")
-            .on(name)
-            .because("only stores of objects can be checked so far")
-            .into());
+    let steps = match open(config)? {
+        Store::Objects(repository) => {
+            let limits = settings.limits.get(name).copied().unwrap_or_default();
+            let repository = limited(repository, limits);
+            let chosen = settings.backup.container.as_deref();
+            check::run(&repository, config.folder(), chosen, messages).await
+        }
+        Store::Images(repository) => {
+            let container = repository.layout().container;
+            check::images::run(&repository, &container, messages).await
+        }
+        _ => {
+            return Err(Error::new(ErrorKind::Unsupported, "check repository")
+                .on(name)
+                .because("this kind of store is not known to the check")
+                .into());
+        }
     };
-    let limits = settings.limits.get(name).copied().unwrap_or_default();
-    let repository = limited(repository, limits);
-    let chosen = settings.backup.container.as_deref();
-    let steps = check::run(&repository, config.folder(), chosen, messages).await;
     let rows: Vec<_> = steps
         .iter()
         .map(|s| vec![json!(s.what), json!(s.verdict.word()), json!(s.details)])

@@ -1,16 +1,17 @@
-//! `ashlar volume snapshot create | list | show | delete`
+//! `ashlar volume snapshot create | list | show | delete | orphans`
 
 use std::collections::HashMap;
 
 use backup_core::catalog::{SnapshotFilter, VolumeFilter};
 use backup_core::record::gib_rounded_up;
+use backup_core::service::{OrphanRequest, OrphanState};
 use backup_core::{SnapshotRecord, Timestamp, VolumeStatus};
 use serde_json::{Value, json};
 
 use super::for_each;
 use super::list::time;
-use crate::args::{SnapshotCommand, SnapshotCreate, SnapshotList};
-use crate::failure::Result;
+use crate::args::{Age, SnapshotCommand, SnapshotCreate, SnapshotList, SnapshotOrphans};
+use crate::failure::{Failure, Result, line};
 use crate::home::Home;
 use crate::output::{Column, Output, column};
 
@@ -32,7 +33,74 @@ pub(super) async fn run(home: &Home, command: SnapshotCommand, output: &Output) 
             })
             .await
         }
+        SnapshotCommand::Orphans(args) => orphans(home, args, output).await,
     }
+}
+
+const ORPHANS: &[Column] = &[
+    column("Volume", "volume"),
+    column("Volume ID", "volume_id"),
+    column("Name", "name"),
+    column("Backup ID", "backup_id"),
+    column("Created At", "created_at"),
+    column("Result", "result"),
+];
+
+async fn orphans(home: &Home, args: SnapshotOrphans, output: &Output) -> Result<()> {
+    let Age(age) = args.older_than.unwrap_or(Age(OrphanRequest::DEFAULT_AGE));
+    let found = home
+        .service
+        .orphan_snapshots(
+            &home.caller,
+            args.volume.as_deref(),
+            age,
+            args.delete,
+            home.context(),
+        )
+        .await?;
+    let rows: Vec<Vec<Value>> = found
+        .iter()
+        .map(|one| {
+            vec![
+                json!(one.volume.name),
+                json!(one.volume.id.to_string()),
+                json!(one.snapshot.name),
+                json!(one.snapshot.backup.to_string()),
+                one.snapshot.created_at.map_or(Value::Null, time),
+                json!(match &one.state {
+                    OrphanState::Found => "found",
+                    OrphanState::Removed => "removed",
+                    OrphanState::Kept => "kept",
+                    OrphanState::Failed(_) => "failed",
+                }),
+            ]
+        })
+        .collect();
+    output.list(ORPHANS, &rows)?;
+    let mut failed = 0;
+    for one in &found {
+        if let OrphanState::Failed(reason) = &one.state {
+            line(format_args!(
+                "error: {} was not removed: {reason}",
+                one.snapshot.name
+            ));
+            failed += 1;
+        }
+    }
+    if failed > 0 {
+        line(format_args!(
+            "error: {failed} of {} could not be removed",
+            found.len()
+        ));
+        return Err(Failure::Told);
+    }
+    if !found.is_empty() && !args.delete {
+        home.messages.note(format_args!(
+            "note: nothing was removed; --delete removes these {}",
+            found.len()
+        ));
+    }
+    Ok(())
 }
 
 async fn create(home: &Home, args: SnapshotCreate, output: &Output) -> Result<()> {

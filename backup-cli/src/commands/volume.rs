@@ -1,4 +1,4 @@
-//! `ashlar volume create | list | show | delete | set`
+//! `ashlar volume create | import-diff | list | show | delete | set`
 
 use backup_core::catalog::{VolumeChange, VolumeFilter};
 use backup_core::record::{GIB, gib_rounded_up};
@@ -8,7 +8,7 @@ use backup_drivers::VolumesConfig;
 use serde_json::{Value, json};
 
 use super::list::time;
-use super::{for_each, properties};
+use super::{difference, for_each, properties};
 use crate::args::{VolumeCommand, VolumeCreate, VolumeList, VolumeSet};
 use crate::failure::Result;
 use crate::home::Home;
@@ -17,6 +17,10 @@ use crate::output::{Column, Output, column};
 pub(super) async fn run(home: &Home, command: VolumeCommand, output: &Output) -> Result<()> {
     match command {
         VolumeCommand::Create(args) => create(home, args, output).await,
+        VolumeCommand::ImportDiff(args) => {
+            let volume = difference::import(home, args).await?;
+            output.record(&fields(home, &volume))
+        }
         VolumeCommand::List(args) => list(home, args, output).await,
         VolumeCommand::Show { volume } => {
             let volume = home.service.show_volume(&home.caller, &volume).await?;

@@ -239,6 +239,46 @@ fn a_ceph_backend_becomes_a_repository_in_the_same_pool() {
 }
 
 #[test]
+fn the_first_rbd_backend_becomes_the_place_of_the_volumes_and_the_others_are_told() {
+    let home = Home::new();
+    let conf = "[DEFAULT]\nenabled_backends = lvm, fast ,slow\nprefix = vol\nbackup_ceph_max_snapshots = 5\n\
+                backup_driver = cinder.backup.drivers.ceph.CephBackupDriver\n\
+                [lvm]\nvolume_driver = cinder.volume.drivers.lvm.LVMVolumeDriver\n\
+                [fast]\nvolume_driver = cinder.volume.drivers.rbd.RBDDriver\nrbd_pool = ${prefix}umes\n\
+                rbd_cluster_name = site\nrados_connect_timeout = 7\nrbd_secret_uuid = hush\n\
+                [slow]\nvolume_driver = cinder.volume.drivers.rbd.RBDDriver\nrbd_pool = archive\nrbd_user = other\n\
+                [unused]\nvolume_driver = cinder.volume.drivers.rbd.RBDDriver\nrbd_pool = no\n";
+    let (ran, text) = converted(&home, conf);
+    let volumes: toml::Table = text.parse().unwrap();
+    let expected: toml::Table = "provider = \"rbd\"\npool = \"volumes\"\nuser = \"admin\"\n\
+                                 conf = \"/etc/ceph/site.conf\"\nconnect_timeout = 7\nmax_snapshots = 5\n"
+        .parse()
+        .unwrap();
+    assert_eq!(volumes["volumes"], toml::Value::Table(expected), "{text}");
+    for told in ["[lvm] volume_driver", "archive/IMAGE"] {
+        assert!(ran.err.contains(told), "{told}: {ran:?}");
+    }
+    assert!(
+        !ran.err.contains("unused") && !ran.err.contains("hush"),
+        "{ran:?}"
+    );
+    // It loads; what needs no cluster asks none.
+    let made = home.dir.path().join("made.toml");
+    let made = made.to_str().unwrap();
+    if cfg!(feature = "rbd") {
+        let listed = home.json(&[
+            "--config",
+            made,
+            "-o",
+            "backup.repository=default",
+            "volume",
+            "list",
+        ]);
+        assert_eq!(listed, Value::Array(vec![]));
+    }
+}
+
+#[test]
 fn a_file_that_is_no_cinder_conf_is_told_with_its_line() {
     let home = Home::new();
     let file = home.dir.path().join("cinder.conf");

@@ -8,6 +8,7 @@ mod beside;
 mod cinder;
 mod crash;
 mod diagnosis;
+mod difference;
 mod faults;
 mod from_cinder;
 mod kill;

@@ -1,8 +1,11 @@
 //! Volumes on Ceph, by the binary, on a real cluster: named by `ASHLAR_TEST_CEPH_CONF`, else the tests do nothing.
 
+mod difference;
+mod kill;
+
 use std::fs;
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use backup_core::{Buf, ByteRange};
 use backup_drivers::rbd::{Cluster, ClusterConfig, Image, Pool};
@@ -12,10 +15,12 @@ use crate::ashlar::{Home, noise};
 
 const MIB: usize = 1 << 20;
 
-/// A home whose volumes are images of the test cluster's pool.
+/// A home whose volumes are images of the test cluster's pool, with a repository `pool` in another one.
 struct Ceph {
     home: Home,
     pool: Pool,
+    backups: Pool,
+    conf: String,
     runtime: tokio::runtime::Runtime,
 }
 
@@ -26,20 +31,24 @@ impl Ceph {
             return None;
         };
         let home = Home::new();
-        configure(&home, &conf, "");
+        let repository = format!("[repository.pool]\ntype = \"ceph\"\nconf = \"{conf}\"\n");
+        configure(&home, &conf, &repository);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .unwrap();
-        let pool = runtime.block_on(async {
+        let (pool, backups) = runtime.block_on(async {
             let cluster = Cluster::connect(&ClusterConfig::new(&conf, "cinder"))
                 .await
                 .unwrap();
-            cluster.pool("volumes").await.unwrap()
+            let pool = cluster.pool("volumes").await.unwrap();
+            (pool, cluster.pool("backups").await.unwrap())
         });
         Some(Self {
             home,
             pool,
+            backups,
+            conf,
             runtime,
         })
     }
@@ -245,4 +254,137 @@ fn a_cluster_that_is_not_there_is_told_and_the_command_ends() {
     assert!(told.contains("mon_host"), "{told}");
     let told = home.bad(&["volume", "create", "--file", "/etc/hostname", "v"]);
     assert!(told.contains("--image"), "{told}");
+}
+
+/// Writes to an image by `rbd bench` until it is killed, with the exclusive lock in its hands.
+fn die_with_the_lock(c: &Ceph, pool: &Pool, image: &str) {
+    let name = format!("{}/{image}", pool.name());
+    let bench = [
+        "bench",
+        "--io-type",
+        "write",
+        "--io-size",
+        "4K",
+        "--io-total",
+        "100G",
+    ];
+    let mut child = Command::new("rbd")
+        .args(["--conf", &c.conf, "--id", "cinder"])
+        .args(bench)
+        .args(["--io-pattern", "rand", &name])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let owned = || {
+        c.runtime.block_on(async {
+            let image = pool.open_image(image).await.unwrap();
+            let owner = image.lock_owner().await.unwrap();
+            image.close().await.unwrap();
+            owner.is_some()
+        })
+    };
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !owned() {
+        assert!(child.try_wait().unwrap().is_none(), "rbd bench has ended");
+        assert!(Instant::now() < deadline, "nobody took the lock");
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(owned(), "the dead client still counts as the owner");
+}
+
+#[test]
+fn a_client_that_died_with_the_exclusive_lock_stops_neither_a_restore_nor_an_incremental() {
+    let Some(c) = Ceph::new() else {
+        return;
+    };
+    let length = 8 * MIB;
+    let image = c.adopt("v", length);
+    c.write("v", MIB, noise(3 * MIB, 1));
+    let first = c.content("v", length);
+    let with = ["-o", "backup.repository=pool", "volume", "backup"];
+    let good = |words: &[&str]| c.home.good(&[&with[..], words].concat());
+    good(&["create", "--name", "one", "v"]);
+
+    die_with_the_lock(&c, &c.pool, &image);
+    good(&["restore", "one", "v"]);
+    assert!(c.content("v", length) == first, "what it wrote is gone");
+
+    // In the pool of backups, and into the base image: what is no snapshot there does not count.
+    let bases = c.runtime.block_on(c.backups.images(&image)).unwrap();
+    assert_eq!(bases.len(), 1);
+    die_with_the_lock(&c, &c.backups, &bases[0]);
+    c.write("v", 6 * MIB + 5, noise(70_000, 2));
+    let second = c.content("v", length);
+    good(&["create", "--incremental", "--name", "two", "v"]);
+    for (backup, expected) in [("one", &first), ("two", &second)] {
+        good(&["restore", "--name", backup, backup]);
+        assert!(c.content(backup, length) == *expected, "{backup}");
+        c.home.good(&["volume", "delete", backup]);
+    }
+    good(&["delete", "two"]);
+    good(&["delete", "one"]);
+    assert_eq!(
+        c.runtime.block_on(c.backups.images(&image)).unwrap(),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_cluster_of_backups_that_is_not_there_is_told_and_the_volume_stays_as_it_was() {
+    let home = Home::new();
+    let conf = home.dir.path().join("ceph.conf");
+    fs::write(
+        &conf,
+        "[global]\nmon_host = 127.0.0.1:9\nauth_client_required = none\n",
+    )
+    .unwrap();
+    fs::create_dir_all(home.path()).unwrap();
+    fs::write(
+        home.path().join("ashlar.toml"),
+        format!(
+            "[backup]\nrepository = \"pool\"\n[repository.pool]\ntype = \"ceph\"\nconf = \"{}\"\n\
+             connect_timeout = 2\n",
+            conf.display()
+        ),
+    )
+    .unwrap();
+    home.volume("v", MIB);
+    let told = home.bad(&["volume", "backup", "create", "v"]);
+    assert!(told.contains("no monitor answered within 2 s"), "{told}");
+    assert!(told.contains("mon_host"), "{told}");
+    assert_eq!(home.json(&["volume", "show", "v"])["status"], "available");
+    let listed = home.json(&["volume", "backup", "list"]);
+    assert_eq!(listed[0]["status"], "error");
+    let ran = home.run(&["repository", "check", "pool"]);
+    assert_eq!(ran.status, 1, "{ran:?}");
+    assert!(
+        ran.out.contains("no monitor answered within 2 s"),
+        "{ran:?}"
+    );
+    assert!(ran.err.contains("mon_host"), "what to do: {ran:?}");
+}
+
+#[test]
+fn a_pool_of_backups_is_checked_step_by_step_and_nothing_is_left() {
+    let Some(c) = Ceph::new() else {
+        return;
+    };
+    let steps = c.home.json(&["repository", "check", "pool"]);
+    let steps = steps.as_array().unwrap();
+    assert_eq!(steps.len(), 11, "{steps:?}");
+    for step in steps {
+        let fine = step["result"] == "good" || step["step"] == "speed";
+        assert!(fine, "{step}");
+    }
+    let left = c.runtime.block_on(c.backups.images("ashlar-check-"));
+    assert_eq!(left.unwrap(), [""; 0]);
+    // Exactly what was changed, not whole objects.
+    let told = steps.iter().find(|s| s["step"] == "tell what changed");
+    assert_eq!(
+        told.unwrap()["details"],
+        "65536 bytes of 65536 that changed"
+    );
 }

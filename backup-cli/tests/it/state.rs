@@ -99,9 +99,10 @@ pub(crate) fn settled(home: &Home) -> State {
     }
 
     let stored = home.stored();
+    // Those in the home's own folder.
     let complete: Vec<_> = backups
         .iter()
-        .filter(|b| b.status == BackupStatus::Available)
+        .filter(|b| b.status == BackupStatus::Available && b.repository == "default")
         .collect();
     for file in &stored {
         let text = file.to_str().unwrap();

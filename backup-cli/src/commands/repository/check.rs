@@ -1,5 +1,6 @@
 //! An operator's proof: does a repository do what backups need of it? Every step is told in words.
 
+pub(super) mod images;
 mod measure;
 mod proofs;
 mod step;
