@@ -8,7 +8,7 @@ came out.
 
   oracle.py backup  --driver posix --repo DIR --state DIR --volume-file IMG ...
   oracle.py restore --driver posix --repo DIR --record R [--record P ...] --out IMG
-  oracle.py import | export | delete | list | verify | decode | startup | version
+  oracle.py import | export | delete | delete-volume | list | verify | decode | startup | version
   oracle.py batch JOBS.json       many of them in one process (see oracle_batch.py)
 
 Results go to stdout as one JSON document; logs go to stderr. Runs in an environment that setup.sh made.
@@ -117,6 +117,8 @@ def parser():
     sub.choices['export'].add_argument('--record-out')
     command('delete').add_argument('--backup-id', required=True)
     sub.choices['delete'].add_argument('--force', action='store_true')
+    command('delete-volume', help="delete the RBD volume by Cinder's volume driver").add_argument('--volume-id',
+                                                                                                  required=True)
     command('verify', help="check a backup's objects' MD5").add_argument('--backup-id', required=True)
     command('list')
     command('startup', help='do all that comes before a driver is called, and no more')
@@ -131,7 +133,7 @@ def parser():
 
 def run(args):
     """One command in a process of its own."""
-    command = getattr(oracle_commands, 'cmd_' + args.command)
+    command = getattr(oracle_commands, 'cmd_' + args.command.replace('-', '_'))
     if args.command in ('version', 'decode'):
         return command(args)
     oracle_process.start(args.state, args.debug)

@@ -56,7 +56,7 @@ def run_job(parser, job):
         if not keep:
             oracle_process.reset()
         oracle_process.configure(args)
-        result = getattr(oracle_commands, 'cmd_' + args.command)(args)
+        result = getattr(oracle_commands, 'cmd_' + args.command.replace('-', '_'))(args)
         if isinstance(result, list):
             result = {'rows': result}
     except Exception as e:

@@ -278,6 +278,26 @@ def cmd_delete(args):
     return {'deleted': args.backup_id}
 
 
+def cmd_delete_volume(args):
+    """Cinder's own volume driver for RBD removes the image of a volume."""
+    from oslo_config import cfg
+    from cinder import objects
+    from cinder.volume import configuration
+    from cinder.volume.drivers import rbd
+    ctxt = context(args)
+    make_volume(ctxt, args.volume_id, 1, 'deleting')
+    volume = objects.Volume.get_by_id(ctxt, args.volume_id)
+    group = 'oracle_rbd'
+    conf = configuration.Configuration(rbd.RBD_OPTS, config_group=group)
+    for name, value in (('rbd_ceph_conf', args.ceph_conf), ('rbd_user', args.ceph_user), ('rbd_pool', args.rbd_pool)):
+        cfg.CONF.set_override(name, value, group)
+    driver = rbd.RBDDriver(configuration=conf)
+    driver.do_setup(ctxt)
+    driver.check_for_setup_error()
+    driver.delete_volume(volume)
+    return {'deleted': volume.name}
+
+
 def cmd_list(args):
     from cinder import objects
     rows = []

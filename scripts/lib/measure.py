@@ -13,14 +13,15 @@ def cache_folder():
     return os.path.join(cache, 'ashlar')
 
 
-def release_binary():
-    """The variable ASHLAR, else a release build of this clone."""
+def release_binary(ceph=False):
+    """The variable ASHLAR, else a release build of this clone, with Ceph where that is asked for."""
     if os.environ.get('ASHLAR'):
         return os.path.abspath(os.environ['ASHLAR'])
     target = os.environ.get('CARGO_TARGET_DIR') or os.path.join(cache_folder(), 'target')
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    subprocess.run(['cargo', 'build', '--release', '--quiet', '-p', 'backup-cli', '-p', 'ashlar-benches', '--bins'],
-                   check=True, cwd=root,
+    features = ['--features', 'backup-cli/rbd'] if ceph else []
+    subprocess.run(['cargo', 'build', '--release', '--quiet', '-p', 'backup-cli', '-p', 'ashlar-benches', '--bins',
+                    *features], check=True, cwd=root,
                    env={**os.environ, 'CARGO_TARGET_DIR': target})
     return os.path.join(target, 'release', 'ashlar')
 
