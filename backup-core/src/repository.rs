@@ -299,6 +299,16 @@ pub trait Repository: Send + Sync + fmt::Debug + 'static {
                 .because("this repository leaves nothing over"),
         )
     }
+
+    /// Removes what no listing shows of objects in `container` whose names begin with `prefix`: what a killed process or
+    /// a lost server left of a backup, the names of whose objects nobody knows any more. Objects stay. An upload of
+    /// such an object that is being made fails, or ends without it.
+    ///
+    /// The default does nothing: such things then stay until [`leftovers`](Self::leftovers) is asked for them.
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        let _none_has_any = (container, prefix);
+        Ok(())
+    }
 }
 
 /// An object that comes in parts. Dropped without `complete`, it leaves nothing visible (leftovers may need

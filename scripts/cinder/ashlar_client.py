@@ -40,9 +40,9 @@ class Ashlar:
         kind = ['--incremental'] if incremental else []
         return self.run('volume', 'backup', 'create', '--name', name, *kind, volume, options=options)['id']
 
-    def restore_new(self, backup, name):
+    def restore_new(self, backup, name, options=None):
         """Restores into a new volume of that name; gives the path of its file."""
-        self.run('volume', 'backup', 'restore', backup, '--name', name)
+        self.run('volume', 'backup', 'restore', backup, '--name', name, options=options)
         return self.run('volume', 'show', name)['path']
 
     def export_record(self, backup, path):

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Do Cinder's nfs driver and Ashlar share one mounted export, and each other's backups on it?
+"""Do Cinder's nfs driver and both of Ashlar's NFS clients share one export, and each other's backups on it?
 
   ASHLAR=path/to/ashlar share.py SHARE BASE OPTIONS
 
 Ashlar mounts SHARE (server:/export) below BASE; Cinder 29's own nfs driver then works in the same mount point, which is
-looked up with os-brick's own code. Both take turns in one chain, and each restores every link of it. Needs root, the
-server, and the environment that setup.sh makes. A line for each case, and `N passed, N failed` at the end.
+looked up with os-brick's own code, and Ashlar's client without a mount beside it. All take turns in one chain, and each
+restores every link of it. Needs root, the server, and the environment that setup.sh makes. OPTIONS are such as both of
+Ashlar's clients take (vers=4.1). A line for each case, and `N passed, N failed` at the end.
 """
 import os
 import shutil
@@ -30,6 +31,10 @@ from os_brick.remotefs import remotefs
 client = remotefs.RemoteFsClient('nfs', 'sudo', nfs_mount_point_base=sys.argv[2])
 print(client.get_mount_point(sys.argv[1]))
 '''
+
+
+# Ashlar's clients, and what makes it take each.
+CLIENTS = {'ashlar': {}, 'ashlar without a mount': {'repository.nas.client': 'userspace'}}
 
 
 class Turns:
@@ -60,8 +65,8 @@ class Turns:
             self.volume = self.ashlar.adopt(volume_file, 'source')
         # Records carry whole seconds, and the newest backup becomes the parent.
         time.sleep(1.1)
-        if writer == 'ashlar':
-            backup = self.ashlar.backup(self.volume, 'b%d' % at, incremental=bool(at))
+        if writer in CLIENTS:
+            backup = self.ashlar.backup(self.volume, 'b%d' % at, incremental=bool(at), options=CLIENTS[writer])
             fields = self.ashlar.export_record(backup, record)
         else:
             made = oracle.run('backup', driver='nfs', repo=point, volume_file=volume_file, volume_id=self.volume,
@@ -76,12 +81,14 @@ class Turns:
 
     def restore(self, oracle, point, at):
         backup, _, image = self.links[at]
-        try:
-            problem = None if read(self.ashlar.restore_new(backup, 'r%d' % at)) == image else 'other bytes'
-            self.ashlar.run('volume', 'backup', 'verify', backup)
-        except AshlarError as e:
-            problem = str(e)
-        self.case('backup %d restored and verified by ashlar' % at, problem)
+        for n, (client, options) in enumerate(CLIENTS.items()):
+            try:
+                restored = self.ashlar.restore_new(backup, 'r%d-%d' % (at, n), options=options)
+                problem = None if read(restored) == image else 'other bytes'
+                self.ashlar.run('volume', 'backup', 'verify', backup, options=options)
+            except AshlarError as e:
+                problem = str(e)
+            self.case('backup %d restored and verified by %s' % (at, client), problem)
         out = self.path('out')
         try:
             oracle.run('restore', driver='nfs', repo=point, record=self.records(at), out=out, size=len(image),
@@ -112,14 +119,14 @@ def main():
         with Oracle(RELEASE) as oracle:
             point = subprocess.run([oracle.python, '-W', 'ignore', '-c', POINT, share, base], check=True, text=True,
                                    stdout=subprocess.PIPE).stdout.strip()
-            for writer, image in zip(('ashlar', 'cinder', 'ashlar', 'cinder'), pictures):
+            for writer, image in zip(('ashlar', 'cinder', 'ashlar without a mount', 'cinder'), pictures):
                 turns.write(oracle, point, writer, image)
                 if len(turns.links) == 1:
                     turns.case('mounted where os-brick looks for it', None if os.path.ismount(point) else point)
             for at in range(len(turns.links)):
                 turns.restore(oracle, point, at)
-            for backup, _, _ in reversed(turns.links):
-                turns.ashlar.run('volume', 'backup', 'delete', backup)
+            for at, (backup, _, _) in reversed(list(enumerate(turns.links))):
+                turns.ashlar.run('volume', 'backup', 'delete', backup, options=list(CLIENTS.values())[at % 2])
             left = [name for _, _, names in os.walk(point) for name in names if name.startswith('volume_%s' % turns.volume)]
             turns.case('all deleted by ashlar', 'left: %s' % left if left else None)
     except (AshlarError, OracleError, OSError, ValueError, KeyError, TypeError, subprocess.CalledProcessError) as e:

@@ -14,6 +14,7 @@ mod from_cinder;
 mod kill;
 mod life;
 mod nfs;
+mod nfs_clients;
 mod orphans;
 mod protect;
 mod proxy;

@@ -91,6 +91,12 @@ async fn remove_all(
             break;
         }
     }
+    // What a killed process or a lost server left of data objects that no listing shows and no record names. Of the
+    // other objects the names are known, and it went with them.
+    let numbered = format!("{}-", location.prefix.as_str());
+    repository
+        .clear_leftovers(&location.container, &numbered)
+        .await?;
     repository.barrier(&location.container).await
 }
 

@@ -243,6 +243,11 @@ impl Repository for Limited {
         let _place = self.gate.enter().await?;
         self.inner.remove_leftover(leftover).await
     }
+
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        let _place = self.gate.enter().await?;
+        self.inner.clear_leftovers(container, prefix).await
+    }
 }
 
 struct LimitedUpload {

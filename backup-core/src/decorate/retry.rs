@@ -323,6 +323,11 @@ impl Repository for Retrying {
     async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
         self.again(|| self.inner.remove_leftover(leftover)).await
     }
+
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        self.again(|| self.inner.clear_leftovers(container, prefix))
+            .await
+    }
 }
 
 #[cfg(test)]

@@ -295,6 +295,12 @@ impl Repository for FaultRepository {
     async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
         self.inner.remove_leftover(leftover).await
     }
+
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        let name = format!("{container}/{prefix}");
+        let work = self.inner.clear_leftovers(container, prefix);
+        self.simple(Call::ClearLeftovers, &name, work).await
+    }
 }
 
 struct FaultUpload {

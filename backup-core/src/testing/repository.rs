@@ -516,4 +516,11 @@ impl Repository for MemoryRepository {
         }
         Ok(())
     }
+
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        lock(&self.state).uploads.retain(|_, (key, _)| {
+            key.container() != container || !key.name().starts_with(prefix)
+        });
+        Ok(())
+    }
 }

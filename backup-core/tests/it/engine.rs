@@ -7,8 +7,8 @@ use backup_core::diff::JoinRules;
 use backup_core::testing::{HoleDevice, MemoryDevice, MemoryRepository};
 use backup_core::{
     Algorithm, Attachment, Backup, BackupRequest, BlockDevice, ByteRange, Chain, Check,
-    ChunkedBackup, ChunkedConfig, ErrorKind, ExtentKind, Layer, Limits, PutMode, RestoreOptions,
-    Timestamp, VolumeId,
+    ChunkedBackup, ChunkedConfig, ContainerName, ErrorKind, ExtentKind, Layer, Limits, PutMode,
+    RestoreOptions, Timestamp, VolumeId,
 };
 use bytes::Bytes;
 
@@ -218,6 +218,27 @@ async fn what_a_lagging_listing_hides_is_restored_and_deleted() {
     let layer = h.versions[0].layer.clone();
     h.engine.delete(&layer, &h.cx).await.unwrap();
     assert_eq!(h.memory.objects(), []);
+}
+
+#[tokio::test]
+async fn what_killed_uploads_left_goes_with_the_backup_though_nothing_names_it() {
+    let mut h = history(400_000);
+    h.volume.poke(0, &noise(1, 400_000));
+    h.full().await;
+    let layer = h.versions[0].layer.clone();
+    let repository = h.engine.repository();
+    let begin = async |key| {
+        let upload = repository.begin(&key, None).await.unwrap();
+        std::mem::forget(upload); // as a kill does
+    };
+    begin(layer.location.data_object(4711)).await;
+    let mut other = layer.location.clone();
+    other.container = ContainerName::new("other").unwrap();
+    repository.ensure_container(&other.container).await.unwrap();
+    begin(other.data_object(1)).await;
+    h.engine.delete(&layer, &h.cx).await.unwrap();
+    assert_eq!(h.memory.objects(), []);
+    assert_eq!(h.memory.open_uploads(), 1, "the other container's stays");
 }
 
 #[tokio::test]

@@ -262,6 +262,12 @@ impl Repository for KernelRepository {
         let removed = m.folder.remove_leftover(leftover).await;
         removed.map_err(|e| m.named.error(e))
     }
+
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        let m = self.mounted().await?;
+        let cleared = m.folder.clear_leftovers(container, prefix).await;
+        cleared.map_err(|e| m.named.error(e))
+    }
 }
 
 #[cfg(test)]

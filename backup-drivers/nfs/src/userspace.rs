@@ -208,6 +208,11 @@ impl Repository for UserspaceRepository {
         let path = joined(leftover.key.container().as_str(), leftover.key.name());
         delete::temporary(&self.link, path).await
     }
+
+    /// Removes temporary files of objects that lie in the container's own folder.
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        delete::below(&self.link, container, prefix).await
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::durability::Durability;
 use crate::error::{is_missing, missing, on_path};
 use crate::files::{FileSystem, LocalFiles};
 use crate::lane::{Answers, Lane};
-use crate::layout::is_temporary;
+use crate::layout::{is_temporary, is_temporary_below, is_temporary_of};
 use crate::leftovers;
 use crate::list;
 use crate::read::Reader;
@@ -223,7 +223,8 @@ fn delete_all(tree: &Tree, durability: Option<&Durability>, keys: &[ObjectKey]) 
             .iter()
             .map(|&i| keys[i].name().rsplit('/').next().unwrap_or_default())
             .collect();
-        if let Err(e) = tree.remove_temporaries(&folder, &names)
+        let of_these = |file: &str| names.iter().any(|name| is_temporary_of(file, name));
+        if let Err(e) = tree.remove_temporaries(&folder, of_these)
             && let Some(result) = indices.first().and_then(|&i| results.get_mut(i))
             && result.is_ok()
         {
@@ -425,6 +426,19 @@ impl Repository for PosixRepository {
                 Err(e) if !is_missing(&e) => Err(on_path(operation, &path, e)),
                 _ => Ok(()),
             }
+        });
+        work.await
+    }
+
+    /// Removes temporary files of objects that lie in the container's own folder.
+    async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
+        let operation = "remove temporary files";
+        let folder = self.tree.folder(container);
+        let (tree, prefix, path) = (self.tree.clone(), prefix.to_owned(), folder.clone());
+        let work = self.keepers.run(operation, folder, 0, move || {
+            tree.refuse_linked_folder(operation, &path)?;
+            tree.remove_temporaries(&path, |file| is_temporary_below(file, &prefix))
+                .map_err(|e| on_path(operation, &path, e))
         });
         work.await
     }

@@ -9,7 +9,7 @@ use backup_core::{ContainerName, Error, ObjectKey, Result};
 
 use crate::error::{is_missing, on_path};
 use crate::files::FileSystem;
-use crate::layout::{FILE_MODE, FOLDER_MODE, is_temporary, is_temporary_of, temporary_name};
+use crate::layout::{FILE_MODE, FOLDER_MODE, is_temporary, temporary_name};
 
 /// The root folder, and how the filesystem that it lies on is called.
 #[derive(Clone, Debug)]
@@ -206,8 +206,12 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes temporary files that were to become one of `names` in `folder`: what a killed process left behind.
-    pub(crate) fn remove_temporaries(&self, folder: &Path, names: &[&str]) -> io::Result<()> {
+    /// Removes the temporary files in `folder` whose names are such as `wanted` wants: what a killed process left behind.
+    pub(crate) fn remove_temporaries(
+        &self,
+        folder: &Path,
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<()> {
         let entries = match self.files.entries(folder) {
             Ok(entries) => entries,
             Err(e) if is_missing(&e) => return Ok(()),
@@ -216,10 +220,10 @@ impl Tree {
         for entry in entries {
             let entry = entry?;
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| is_temporary(name)) else {
-                continue;
-            };
-            if names.iter().any(|of| is_temporary_of(name, of)) {
+            if name
+                .to_str()
+                .is_some_and(|name| is_temporary(name) && wanted(name))
+            {
                 match self.files.remove_file(&entry.path()) {
                     Err(e) if !is_missing(&e) => return Err(e),
                     _ => {}

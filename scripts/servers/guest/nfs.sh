@@ -1,9 +1,12 @@
 #!/bin/bash
-# Runs in the guest for scripts/nfs-kernel: the kernel's NFS server and the kernel's client on one machine, and on that
-# what the settings name. A line for each case; exit status: 0 all is right, 1 something is not, 2 the test itself failed.
+# Runs in the guest for scripts/nfs-kernel: the kernel's NFS server with both clients, the kernel's and the one without a
+# mount, on one machine, and on that what the settings name. A line for each case; exit status: 0 all is right, 1
+# something is not, 2 the test itself failed.
 set -u
 # shellcheck source=/dev/null
 . "$SHARE/settings"
+# shellcheck source=/dev/null
+. "$scripts/servers/guest/nfs-server.sh"
 # What it did last, for when it comes to no end.
 exec 9>"$SHARE/trace"
 BASH_XTRACEFD=9
@@ -13,110 +16,32 @@ good() { passed=$((passed + 1)); echo "ok    $*"; }
 wrong() { failed=$((failed + 1)); echo "FAIL  $*"; }
 broken() { echo "the test failed: $*"; dmesg | tail -n 5; exit 2; }
 # Nothing here may take as long as that: who gets this has hung.
-HUNG=240
-
-# ---- the server
-
-exports() {
-  local host
-  for host in 127.0.0.1 ::1; do
-    cat <<E2
-/srv/nfs $host(rw,sync,no_subtree_check,no_root_squash,fsid=11)
-/srv/ro $host(ro,sync,no_subtree_check,no_root_squash,fsid=12)
-/srv/small $host(rw,sync,no_subtree_check,no_root_squash,fsid=13)
-/srv/quota $host(rw,sync,no_subtree_check,all_squash,anonuid=5000,anongid=5000,fsid=14)
-E2
-  done
-}
-
-# disk NAME MIB [MKFS OPTION...]: a filesystem for /srv/NAME on a device of the mapper's, /dev/mapper/NAME.
-disk() {
-  local name=$1 size=$2 device
-  shift 2
-  truncate -s "${size}M" "/dev/shm/$name"
-  device=$(losetup -f --show "/dev/shm/$name") || broken "no loop device"
-  dmsetup create "$name" --table "0 $(blockdev --getsz "$device") linear $device 0" || broken "no device"
-  mkfs.ext4 -q -E lazy_itable_init=0 "$@" "/dev/mapper/$name" || broken "no filesystem"
-  mkdir -p "/exported/srv/$name"
-}
-# delay NAME MILLISECONDS: from now on each read and write of that disk takes so much longer.
-delay() {
-  local table
-  table=$(dmsetup table "$1") || broken "no table"
-  set -- "$1" "$2" $table # start length target device offset ...
-  dmsetup suspend "$1" && dmsetup load "$1" --table "$3 $4 delay $6 $7 $2" && dmsetup resume "$1" || broken "no delay"
-}
-undelay() {
-  local name=$1 table
-  table=$(dmsetup table "$name") || broken "no table"
-  # shellcheck disable=SC2086
-  set -- $table
-  dmsetup suspend "$name" && dmsetup load "$name" --table "$1 $2 linear $4 $5" && dmsetup resume "$name" || broken "no end of delay"
-}
-
-server_starts() { rpc.nfsd 8 || broken "nfsd does not start"; }
-server_stops() { rpc.nfsd 0 || broken "nfsd does not stop"; }
-
-prepare() {
-  local module
-  ip link set lo up
-  for module in loop dm-mod dm-delay quota_v2 nfsd nfsv3 nfsv4; do modprobe "$module" || broken "no module $module"; done
-  # The users that Debian's packages make.
-  grep -q '^_rpc:' /etc/passwd || echo '_rpc:x:5001:65534::/run/rpcbind:/usr/sbin/nologin' >>/etc/passwd
-  grep -q '^statd:' /etc/passwd || echo 'statd:x:5002:65534::/var/lib/nfs:/usr/sbin/nologin' >>/etc/passwd
-  # The guest's own root cannot be exported, and the root of what is exported must be: another one.
-  mkdir -p /exported
-  truncate -s 16M /dev/shm/root
-  mkfs.ext4 -q /dev/shm/root && mount -o loop /dev/shm/root /exported && mkdir /exported/srv || broken "no root"
-  printf '[exports]\nrootdir=/exported\n' >/etc/nfs.conf
-  disk nfs 400
-  disk small 24
-  disk quota 64 -O quota
-  cd /exported/srv || broken "no folder"
-  mount /dev/mapper/nfs nfs && mount /dev/mapper/small small && mount -o usrquota /dev/mapper/quota quota ||
-    broken "not mounted"
-  setquota -u 5000 0 4096 0 0 /exported/srv/quota || broken "no quota"
-  chown 5000:5000 quota
-  mkdir -p ro none
-  mount --bind nfs ro
-  cd / && mount --rbind /exported/srv /srv
-  exports >/etc/exports
-  mkdir -p /run/rpcbind /run/sendsigs.omit.d /var/lib/nfs/sm /var/lib/nfs/v4recovery /var/lib/nfs/nfsdcld /run/rpc_pipefs
-  touch /var/lib/nfs/{etab,rmtab,state}
-  mount -t rpc_pipefs rpc_pipefs /run/rpc_pipefs
-  mount -t nfsd nfsd /proc/fs/nfsd || broken "no nfsd filesystem"
-  rpcbind -w || broken "no rpcbind"
-  # The shortest that it takes: so long nobody new gets in after a start.
-  echo 10 >/proc/fs/nfsd/nfsv4leasetime
-  echo 10 >/proc/fs/nfsd/nfsv4gracetime
-  nfsdcld -p /run/rpc_pipefs/nfsd || echo "(no nfsdcld: clients are not remembered)"
-  exportfs -ra || broken "nothing is exported"
-  server_starts
-  rpc.mountd || broken "no mountd"
-  echo Y >/proc/fs/nfsd/v4_end_grace
-}
+HUNG=300
 
 # ---- the binary
 
 soft='softerr,timeo=100,retrans=5,nolock'
 
-# home NAME EXPORT MOUNT-OPTIONS TIMEOUT [MORE]: the home that `ashlar` works in from now on.
+# home NAME EXPORT CLIENT MOUNT-OPTIONS TIMEOUT [MORE]: the home that `ashlar` works in from now on, and its folder in the
+# export.
 home() {
   home=/run/homes/$1
-  mkdir -p "$home" "/srv/$2/$1"
-  [ "$2" != quota ] || chown 5000:5000 "/srv/$2/$1"
+  disk_folder=/srv/$2/$1
+  mkdir -p "$home" "$disk_folder"
+  [ "$2" != quota ] || chown 5000:5000 "$disk_folder"
   cat >"$home/ashlar.toml" <<E2
 [backup]
 repository = "nas"
 chunk_size = "512KiB"
-${5:-}
+${6:-}
 [repository.nas]
 type = "nfs"
+client = "$3"
 share = "127.0.0.1:/srv/$2"
 folder = "$1"
-mount_options = "$3"
-mount_point_base = "/run/mounts-$(printf %s "$3" | tr -c 'a-z0-9.' -)"
-timeout_seconds = $4
+mount_options = "$4"
+mount_point_base = "/run/mounts-$(printf %s "$4" | tr -c 'a-z0-9.' -)"
+timeout_seconds = $5
 E2
 }
 ashlar() { timeout -k 5 "$HUNG" "$ashlar" --home "$home" -q "$@" 2>"$home/errors"; }
@@ -128,92 +53,124 @@ volume() { # MIB
 }
 change() { dd if=/dev/urandom of="$image" bs=64k seek=$((RANDOM % 8)) count=3 conv=notrunc status=none; }
 back_up() { ashlar -f value -c id volume backup create "$@" v; }
+restore() { ashlar -f value -c volume_id volume backup restore "$1"; }
 # restores NAME ID IMAGE
 restores() {
   local made path
-  if ! made=$(ashlar -f value -c volume_id volume backup restore "$2"); then wrong "$1: $(says)"; return 1; fi
+  if ! made=$(restore "$2"); then wrong "$1: $(says)"; return 1; fi
   path=$(ashlar -f value -c path volume show "$made")
-  if cmp -s "$path" "$3"; then good "$1"; else wrong "$1: other bytes"; fi
+  if cmp -s "$path" "$3"; then good "$1 ($(stat -c %s "$path") bytes)"; else wrong "$1: other bytes"; fi
   ashlar volume delete "$made"
 }
 states() { ashlar -f value -c status volume backup list | sort | uniq -c | tr -s ' \n' ' '; }
+# deletes NAME ID...: and nothing must be left, whatever was cut before.
+deletes() {
+  local name=$1 id left
+  shift
+  for id in "$@"; do ashlar volume backup delete "$id" || wrong "$name: not deleted: $(says)"; done
+  left=$(find "$disk_folder" -type f | head -n 3)
+  if [ -n "$left" ]; then wrong "$name: files are left: $left"; else good "$name: all is deleted"; fi
+}
 
-# starts COMMAND...: a command of the binary in the background; it must still run when `while_it_runs` is called.
+# starts COMMAND...: a command of the binary in the background, which `in_its_middle` finds there.
 starts() {
+  touch "$home/begun"
   "$@" >"$home/out" &
   worker=$!
-  sleep 1.5
+}
+# in_its_middle FOLDER: waits until the job has written something there, and must have more to do.
+in_its_middle() {
+  local i
+  for ((i = 0; i < 600; i++)); do
+    # Blocks, not bytes: a restore makes its target as long as it will be before anything is in it.
+    if find "$1" -type f -newer "$home/begun" -printf '%b\n' 2>/dev/null | grep -qv '^0$'; then
+      still_runs
+      return
+    fi
+    still_runs
+    sleep 0.05
+  done
+  broken "nothing was written: $(says)"
 }
 still_runs() { kill -0 "$worker" 2>/dev/null || broken "it was done before anything happened: $(says)"; }
 
 # ---- the cases
 
-server_restarts() { # VERSION
-  home "restart-$1" nfs "vers=$1,$soft" 300 'max_bandwidth = "4MiB"'
+server_restarts() { # CLIENT VERSION
+  local id name="$1 $2"
+  home "restart-$1-$2" nfs "$1" "vers=$2,$soft" 300 'max_bandwidth = "4MiB"'
   volume 16
-  local id
   starts back_up
+  in_its_middle "$disk_folder"
   server_stops
   still_runs
   sleep 3
   server_starts
-  wait "$worker" && good "NFS $1: a backup goes on when the server is back" || wrong "NFS $1: $(says)"
+  wait "$worker" && good "$name: a backup goes on when the server is back" || wrong "$name: $(says)"
   id=$(cat "$home/out")
-  starts ashlar -f value -c volume_id volume backup restore "$id"
+  starts restore "$id"
+  in_its_middle "$home/volumes"
   server_stops
   still_runs
   sleep 3
   server_starts
   if wait "$worker" && cmp -s "$(ashlar -f value -c path volume show "$(cat "$home/out")")" "$image"; then
-    good "NFS $1: a restore goes on when the server is back"
+    good "$name: a restore goes on when the server is back"
   else
-    wrong "NFS $1, restore: $(says)"
+    wrong "$name, restore: $(says)"
   fi
-  ashlar volume backup verify "$id" >/dev/null && good "NFS $1: and all of it verifies" || wrong "NFS $1, verify: $(says)"
+  ashlar volume backup verify "$id" >/dev/null && good "$name: and all of it verifies" || wrong "$name, verify: $(says)"
 }
 
-server_goes() { # NAME MOUNT-OPTIONS SAYING
+# ends NAME SAYING: the job in the background ends with an error that names the share and says that.
+ends() {
+  local status=0
+  wait "$worker" || status=$?
+  if [ "$status" -ne 1 ]; then
+    wrong "$1: status $status and not 1: $(says)"
+  elif grep -q "127.0.0.1:/srv/nfs/" "$home/errors" && grep -Eq "$2" "$home/errors"; then
+    good "$1 ends by its deadline, with the reason"
+  else
+    wrong "$1: it says: $(says)"
+  fi
+  if pgrep -x ashlar >/dev/null; then wrong "$1: a process is left"; else good "$1: its process ends"; fi
+}
+
+server_goes() { # NAME CLIENT MOUNT-OPTIONS SAYING
   local first second before
-  home "gone-$1" nfs "$2" 5 'max_bandwidth = "3MiB"'
-  volume 8
+  home "gone-$1" nfs "$2" "$3" 5 'max_bandwidth = "3MiB"'
+  volume 12
   first=$(back_up) || broken "no first backup: $(says)"
   before=$home/before
   cp "$image" "$before"
   change
   starts back_up
+  in_its_middle "$disk_folder"
   server_stops
   still_runs
-  local status=0
-  wait "$worker" || status=$?
-  case $status in
-    1) if grep -q "127.0.0.1:/srv/nfs/gone-$1" "$home/errors" && grep -Eq "$3" "$home/errors"; then
-         good "$1: a backup ends by its deadline, with the reason"
-       else
-         wrong "$1: it says: $(says)"
-       fi ;;
-    *) wrong "$1: status $status and not 1: $(says)" ;;
-  esac
-  if pgrep -x ashlar >/dev/null; then wrong "$1: a process is left"; else good "$1: its process ends"; fi
-  server_starts
-  # Its clients have nothing to take up again.
-  echo Y >/proc/fs/nfsd/v4_end_grace
+  ends "$1: a backup" "$4"
+  server_is_back
   restores "$1: what was committed before restores" "$first" "$before"
   case $(states) in
     ' 1 available 1 error ') good "$1: the backup that was cut is in error" ;;
     *) wrong "$1: states: $(states)" ;;
   esac
+  starts restore "$first"
+  in_its_middle "$home/volumes"
+  server_stops
+  still_runs
+  ends "$1: a restore" "$4"
+  server_is_back
   second=$(back_up) || wrong "$1: no second run: $(says)"
   restores "$1: a second run succeeds and restores" "$second" "$image"
-  local id
-  for id in $(ashlar -f value -c id -c status volume backup list | sed -n 's/ error$//p') "$second" "$first"; do
-    ashlar volume backup delete "$id" || wrong "$1: not deleted: $(says)"
-  done
-  if find "/srv/nfs/gone-$1" -type f | grep -q .; then wrong "$1: files are left"; else good "$1: all is deleted"; fi
+  # The words are IDs.
+  # shellcheck disable=SC2046
+  deletes "$1" $(ashlar -f value -c id -c status volume backup list | sed -n 's/ error$//p') "$second" "$first"
 }
 
-disk_is_full() { # EXPORT SAYING
-  local first before=$1
-  home "full-$1" "$1" "vers=4.2,$soft" 120
+disk_is_full() { # EXPORT SAYING CLIENT VERSION
+  local first second before name="$1, $3 $4"
+  home "full-$3-$4" "$1" "$3" "vers=$4,$soft" 120
   volume 1
   first=$(back_up) || broken "no first backup: $(says)"
   before=$home/before
@@ -221,87 +178,109 @@ disk_is_full() { # EXPORT SAYING
   head -c 30M /dev/urandom >"$home/large"
   ashlar volume create --file "$home/large" w >/dev/null
   if ashlar volume backup create w >/dev/null; then
-    wrong "$1: it took what does not fit"
-  elif grep -q "$2" "$home/errors"; then
-    good "$1: a backup that does not fit says: $2"
+    wrong "$name: it took what does not fit"
+  elif grep -iq "$2" "$home/errors"; then
+    good "$name: a backup that does not fit says: $2"
   else
-    wrong "$1: it says: $(says)"
+    wrong "$name: it says: $(says)"
   fi
-  restores "$1: what was committed before restores" "$first" "$before"
+  restores "$name: what was committed before restores" "$first" "$before"
   change
-  if first=$(back_up --incremental); then good "$1: there is room again"; else wrong "$1: no room again: $(says)"; fi
-  restores "$1: and the next backup restores" "$first" "$image"
+  if second=$(back_up --incremental); then good "$name: there is room again"; else wrong "$name: no room again: $(says)"; fi
+  restores "$name: and the next backup restores" "$second" "$image"
+  # shellcheck disable=SC2046
+  deletes "$name" $(ashlar -f value -c id -c status volume backup list | sed -n 's/ error$//p') "$second" "$first"
 }
 
-read_only() {
-  home "read-only" nfs "vers=4.2,$soft" 120
+read_only() { # CLIENT VERSION
+  local id name="read-only, $1 $2"
+  home "read-only-$1" nfs "$1" "vers=$2,$soft" 120
   volume 1
-  local id
   id=$(back_up) || broken "no backup: $(says)"
   sed -i 's,srv/nfs,srv/ro,' "$home/ashlar.toml"
-  restores "read-only: a restore needs no right to write" "$id" "$image"
+  restores "$name: a restore needs no right to write" "$id" "$image"
   if ashlar volume backup create v >/dev/null; then
-    wrong "read-only: a backup was written"
+    wrong "$name: a backup was written"
   elif grep -Eiq 'read-only|permission denied' "$home/errors"; then
-    good "read-only: a backup says so"
+    good "$name: a backup says so"
   else
-    wrong "read-only: it says: $(says)"
+    wrong "$name: it says: $(says)"
   fi
 }
 
-slow_disk() {
-  home slow nfs "vers=4.2,$soft" 120
+slow_disk() { # CLIENT VERSION
+  local id
+  home "slow-$1" nfs "$1" "vers=$2,$soft" 120
   volume 4
   delay nfs 30
-  local id
-  id=$(back_up) || wrong "slow: $(says)"
+  id=$(back_up) || wrong "slow, $1 $2: $(says)"
   echo 3 >/proc/sys/vm/drop_caches
-  restores "slow: a backup on a slow disk restores" "$id" "$image"
+  restores "slow, $1 $2: a backup on a slow disk restores" "$id" "$image"
   undelay nfs
 }
 
-by_ipv6() {
-  home ipv6 nfs "vers=4.2,$soft" 120
+by_ipv6() { # CLIENT VERSION
+  local id
+  home "ipv6-$1" nfs "$1" "vers=$2,$soft" 120
   sed -i 's,127.0.0.1:,[::1]:,' "$home/ashlar.toml"
   volume 1
-  local id
-  id=$(back_up) && restores "IPv6: [::1]:/srv/nfs is mounted and restores" "$id" "$image" || wrong "IPv6: $(says)"
+  id=$(back_up) && restores "IPv6, $1 $2: [::1]:/srv/nfs is reached and restores" "$id" "$image" ||
+    wrong "IPv6, $1 $2: $(says)"
 }
 
-# The project's own tests on that server. tests NAME PROGRAM [FILTER]
+# The project's own tests on that server. tests NAME PROGRAM FILTER...
 tests() {
-  local log=/run/tests.log p=0 f=1
-  ASHLAR_TEST_NFS_KERNEL=127.0.0.1:/srv/nfs timeout -k 5 "$HUNG" "$2" --test-threads 2 ${3:+"$3"} >"$log" 2>&1
+  local log=/run/tests.log p=0 f=1 name=$1
+  shift
+  ASHLAR_TEST_NFS_KERNEL=127.0.0.1:/srv/nfs ASHLAR_TEST_NFS_PORT=2049 ASHLAR_TEST_NFS_MOUNT_PORT=$MOUNT_PORT \
+    ASHLAR_TEST_NFS_FOLDER=/exported/export ASHLAR_TEST_NFS_SMALL=/exported/small \
+    timeout -k 5 "$HUNG" "$@" --test-threads 2 --nocapture >"$log" 2>&1
   read -r p f <<<"$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p' "$log")"
   p=${p:-0} f=${f:-1}
   passed=$((passed + p)) failed=$((failed + f))
-  if [ "$f" = 0 ] && [ "$p" != 0 ]; then echo "ok    $1: $p tests"; else echo "FAIL  $1"; cat "$log"; fi
+  if [ "$f" = 0 ] && [ "$p" != 0 ]; then echo "ok    $name: $p tests"; else echo "FAIL  $name"; cat "$log"; fi
+  # What each version of the protocol kept.
+  sed -n 's/.*\(NFS [0-9.]*: [0-9]* promises\).*/      \1/p; s/.*\(version [0-9.]*: [0-9]* checks\).*/      \1/p' "$log"
 }
 
 cinder() {
   local log=/run/cinder.log p=0 f=1
   mkdir -p /run/tmp
-  ASHLAR=$ashlar TMPDIR=/run/tmp timeout -k 5 "$HUNG" python3 "$scripts/cinder/share.py" 127.0.0.1:/srv/nfs /run/mounts-cinder "vers=4.2,$soft" >"$log" 2>&1
+  ASHLAR=$ashlar TMPDIR=/run/tmp timeout -k 5 "$HUNG" python3 "$scripts/cinder/share.py" 127.0.0.1:/srv/nfs /run/mounts-cinder "vers=4.1,$soft" >"$log" 2>&1
   read -r p f <<<"$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' "$log")"
   p=${p:-0} f=${f:-1}
   passed=$((passed + p)) failed=$((failed + f))
   grep -v '^[0-9]* passed' "$log"
 }
 
-prepare
+prepare_server
 for part in $parts; do
   began=$SECONDS
   case $part in
-    conformance) tests "the driver's tests, NFS 4.2 and 3" "$driver_tests" ;;
+    conformance) tests "the kernel's client, NFS 4.2 and 3" "$driver_tests" kernel:: ;;
+    userspace)
+      tests "the client without a mount, NFS 4.1 and 3" "$driver_tests" conformance:: folder::
+      tests "its chains, read from the server's disk too" "$cli_tests" nfs::a_chain nfs::what_cinders ;;
     life) tests "lives of backups, NFS 4.2 and 3" "$cli_tests" remote:: ;;
+    both) tests "both clients in turns on one share, NFS 4.1 and 3" "$cli_tests" nfs_clients:: ;;
     cinder) cinder ;;
-    restarts) server_restarts 4.2; server_restarts 3 ;;
+    restarts)
+      server_restarts kernel 4.2; server_restarts kernel 3
+      server_restarts userspace 4.1; server_restarts userspace 3 ;;
     gone)
-      server_goes soft "vers=4.2,softerr,timeo=20,retrans=1" 'timed out|no answer within'
-      server_goes hard "vers=4.2,hard" 'no answer within'
-      server_goes hard-3 "vers=3,hard,nolock" 'no answer within' ;;
-    full) disk_is_full small 'No space left'; disk_is_full quota 'quota' ;;
-    others) read_only; slow_disk; by_ipv6 ;;
+      server_goes soft kernel "vers=4.2,softerr,timeo=20,retrans=1" 'timed out|no answer within'
+      server_goes hard kernel "vers=4.2,hard" 'no answer within'
+      server_goes hard-3 kernel "vers=3,hard,nolock" 'no answer within'
+      server_goes userspace-4.1 userspace "vers=4.1" 'NFS server'
+      server_goes userspace-3 userspace "vers=3" 'NFS server' ;;
+    full)
+      disk_is_full small 'no space left' kernel 4.2; disk_is_full small 'no space left' userspace 4.1
+      disk_is_full quota 'quota' kernel 4.2; disk_is_full quota 'quota' userspace 4.1
+      disk_is_full quota 'quota' userspace 3; disk_is_full project 'quota' kernel 4.2 ;;
+    others)
+      read_only kernel 4.2; read_only userspace 4.1
+      slow_disk kernel 4.2; slow_disk userspace 4.1
+      by_ipv6 kernel 4.2; by_ipv6 userspace 4.1 ;;
     shell) bash "$SHARE/more" ;;
     *) broken "no such part: $part" ;;
   esac

@@ -5,7 +5,7 @@ use futures::TryStreamExt;
 
 use super::{Trial, checks, failed_with, hold, sample};
 use crate::error::{ErrorKind, Result};
-use crate::repository::Leftover;
+use crate::repository::{Leftover, Upload};
 
 checks![
     an_object_in_parts_is_all_its_parts_in_order,
@@ -16,6 +16,7 @@ checks![
     a_dropped_upload_leaves_nothing_visible,
     two_uploads_of_one_object_leave_one_of_the_two,
     what_a_killed_upload_leaves_is_told_and_can_be_removed,
+    clearing_what_killed_uploads_left_of_a_prefix_harms_nothing_else,
 ];
 
 async fn an_object_in_parts_is_all_its_parts_in_order(t: &Trial) -> Result<()> {
@@ -161,8 +162,8 @@ async fn what_a_killed_upload_leaves_is_told_and_can_be_removed(t: &Trial) -> Re
     for seed in 3..6 {
         killed.part(sample(seed, t.options.part)).await?;
     }
-    // A killed process runs no destructor.
-    std::mem::forget(killed);
+    // A killed process runs no destructor: this one's runs when all is over. It holds what the process held, a file for
+    // instance, and that must come to an end.
     for told in leftovers(t).await? {
         hold!(
             told.key.container() == &t.container && !told.what.is_empty(),
@@ -176,5 +177,39 @@ async fn what_a_killed_upload_leaves_is_told_and_can_be_removed(t: &Trial) -> Re
     hold!(told.is_empty(), "what was removed is told: {told:?}");
     hold!(t.names("").await? == ["whole"], "a leftover was an object");
     hold!(t.read("whole").await? == whole, "an object was damaged");
+    drop(killed);
+    Ok(())
+}
+
+async fn begun(t: &Trial, name: &str, part: &Bytes) -> Result<Box<dyn Upload>> {
+    let mut upload = t.repository.begin(&t.key(name)?, None).await?;
+    upload.part(part.clone()).await?;
+    Ok(upload)
+}
+
+async fn clearing_what_killed_uploads_left_of_a_prefix_harms_nothing_else(t: &Trial) -> Result<()> {
+    let (part, whole) = (sample(1, t.options.part), sample(2, 10));
+    let cleared = begun(t, "backup-00001", &part).await?;
+    let other = begun(t, "backup_metadata", &part).await?;
+    for name in ["backup-00002", "backup-1-00001"] {
+        t.put(name, whole.clone()).await?;
+    }
+    t.repository
+        .clear_leftovers(&t.container, "backup-")
+        .await?;
+    t.repository
+        .clear_leftovers(&Trial::missing_container()?, "backup-")
+        .await?;
+    cleared.abort().await?;
+    other.complete().await?;
+    let names = t.names("").await?;
+    hold!(
+        names == ["backup-00002", "backup-1-00001", "backup_metadata"],
+        "there are {names:?}"
+    );
+    hold!(
+        t.read("backup_metadata").await? == part && t.read("backup-00002").await? == whole,
+        "an object was damaged"
+    );
     Ok(())
 }

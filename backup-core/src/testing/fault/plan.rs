@@ -34,11 +34,13 @@ pub enum Call {
     Delete,
     /// [`Repository::barrier`](crate::Repository::barrier).
     Barrier,
+    /// [`Repository::clear_leftovers`](crate::Repository::clear_leftovers).
+    ClearLeftovers,
 }
 
 impl Call {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Containers,
         Self::EnsureContainer,
         Self::Put,
@@ -51,6 +53,7 @@ impl Call {
         Self::Copy,
         Self::Delete,
         Self::Barrier,
+        Self::ClearLeftovers,
     ];
 
     fn has_content(self) -> bool {

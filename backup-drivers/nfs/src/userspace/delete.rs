@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use backup_core::{Error, ErrorKind, ObjectKey, Result};
-use backup_posix::layout::is_temporary_of;
+use backup_core::{ContainerName, Error, ErrorKind, ObjectKey, Result};
+use backup_posix::layout::{is_temporary_below, is_temporary_of};
 use futures::StreamExt;
 
 use super::connection::{Connection, FOLDER, joined, split};
@@ -36,7 +36,8 @@ pub(super) async fn objects(link: &Arc<Link>, keys: &[ObjectKey]) -> Vec<Result<
             continue;
         }
         let names: Vec<&str> = indices.iter().map(|&i| split(keys[i].name()).1).collect();
-        if let Err(error) = temporaries(link, &folder, &names).await
+        let of_these = |file: &str| names.iter().any(|name| is_temporary_of(file, name));
+        if let Err(error) = temporaries(link, &folder, of_these).await
             && let Some(result) = indices.first().and_then(|&i| results.get_mut(i))
             && result.is_ok()
         {
@@ -126,8 +127,24 @@ async fn remove_empty_folders(on: &Connection, container: &str, folder: &str) {
     }
 }
 
-/// Removes temporary files that were to become one of `names` in `folder`.
-async fn temporaries(link: &Arc<Link>, folder: &str, names: &[&str]) -> Result<()> {
+/// Removes temporary files of objects in `container` whose names begin with `prefix`.
+pub(super) async fn below(
+    link: &Arc<Link>,
+    container: &ContainerName,
+    prefix: &str,
+) -> Result<()> {
+    temporaries(link, container.as_str(), |file| {
+        is_temporary_below(file, prefix)
+    })
+    .await
+}
+
+/// Removes the temporary files in `folder` whose names are such as `wanted` wants.
+async fn temporaries(
+    link: &Arc<Link>,
+    folder: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<()> {
     let mut entries = Entries::of(link, DELETE, folder.to_owned());
     loop {
         let entry = match entries.next().await {
@@ -140,8 +157,7 @@ async fn temporaries(link: &Arc<Link>, folder: &str, names: &[&str]) -> Result<(
         let Some(entry) = entry else {
             return Ok(());
         };
-        let ours = names.iter().any(|name| is_temporary_of(&entry.name, name));
-        if ours && matches!(entry.kind, Kind::File { .. }) {
+        if wanted(&entry.name) && matches!(entry.kind, Kind::File { .. }) {
             temporary(link, joined(folder, &entry.name)).await?;
         }
     }

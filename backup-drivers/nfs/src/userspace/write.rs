@@ -387,7 +387,8 @@ async fn send(
         }
         sent
     });
-    let all: Vec<Result<Vec<WriteOutcome>, Failure>> = pieces.buffered(REQUESTS).collect().await;
+    let all: Vec<Result<Vec<WriteOutcome>, Failure>> =
+        pieces.buffer_unordered(REQUESTS).collect().await;
     let mut receipts = Vec::with_capacity(all.len());
     for piece in all {
         receipts.extend(piece?);

@@ -77,10 +77,22 @@ async fn a_mounted_share_keeps_every_promise_of_a_repository() {
         let folder = Path::new("/srv/nfs").join(folder);
         let end = Instant::now() + Duration::from_mins(2);
         while !files(&folder).is_empty() {
-            assert!(Instant::now() < end, "left behind: {:?}", files(&folder));
+            assert!(
+                Instant::now() < end,
+                "NFS {version}: left behind: {:?}, open: {:?}",
+                files(&folder),
+                open_files()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
+}
+
+/// What this process has open.
+fn open_files() -> Vec<PathBuf> {
+    let open = fs::read_dir("/proc/self/fd").unwrap().flatten();
+    open.filter_map(|entry| fs::read_link(entry.path()).ok())
+        .collect()
 }
 
 fn files(path: &Path) -> Vec<PathBuf> {

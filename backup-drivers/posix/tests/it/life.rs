@@ -132,13 +132,23 @@ async fn what_a_killed_backup_left_goes_with_its_delete() {
         .put(&data, "half".into(), PutMode::Overwrite)
         .await
         .unwrap();
-    for key in [location.hash_list(), location.metadata()] {
+    // Of the data object nothing else tells: no listing, no record.
+    let unknown = location.data_object(7);
+    for key in [location.hash_list(), location.metadata(), unknown] {
         let mut upload = life.repository.begin(&key, None).await.unwrap();
         upload.part("half".into()).await.unwrap();
         std::mem::forget(upload); // as a kill does
     }
-    assert_eq!(life.files().len(), 3);
+    assert_eq!(life.files().len(), 4);
+    // Another backup in the same folder is being made.
+    let other = life.plan(Some(location.container.as_str())).layer();
+    let data = other.location.data_object(1);
+    let mut going = life.repository.begin(&data, None).await.unwrap();
+    going.part("whole".into()).await.unwrap();
     life.engine.delete(&layer, &life.cx).await.unwrap();
+    assert_eq!(life.files().len(), 1);
+    going.complete().await.unwrap();
+    life.engine.delete(&other, &life.cx).await.unwrap();
     assert_eq!(life.files(), Vec::<PathBuf>::new());
 }
 
