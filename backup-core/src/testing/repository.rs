@@ -518,9 +518,9 @@ impl Repository for MemoryRepository {
     }
 
     async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
-        lock(&self.state).uploads.retain(|_, (key, _)| {
-            key.container() != container || !key.name().starts_with(prefix)
-        });
+        lock(&self.state)
+            .uploads
+            .retain(|_, (key, _)| key.container() != container || !key.name().starts_with(prefix));
         Ok(())
     }
 }

@@ -55,9 +55,8 @@ fn parts(temporary: &str) -> Option<(&str, &str)> {
         .strip_suffix(TEMPORARY_END)?
         .split_once('-')?;
     let (hashed, beginning) = rest.split_once('-').unwrap_or((rest, ""));
-    let is_hex = |text: &str, length| {
-        text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit())
-    };
+    let is_hex =
+        |text: &str, length| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
     (is_hex(random, RANDOM) && is_hex(hashed, HASH)).then_some((hashed, beginning))
 }
 

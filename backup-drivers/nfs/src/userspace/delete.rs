@@ -128,11 +128,7 @@ async fn remove_empty_folders(on: &Connection, container: &str, folder: &str) {
 }
 
 /// Removes temporary files of objects in `container` whose names begin with `prefix`.
-pub(super) async fn below(
-    link: &Arc<Link>,
-    container: &ContainerName,
-    prefix: &str,
-) -> Result<()> {
+pub(super) async fn below(link: &Arc<Link>, container: &ContainerName, prefix: &str) -> Result<()> {
     temporaries(link, container.as_str(), |file| {
         is_temporary_below(file, prefix)
     })
@@ -140,11 +136,7 @@ pub(super) async fn below(
 }
 
 /// Removes the temporary files in `folder` whose names are such as `wanted` wants.
-async fn temporaries(
-    link: &Arc<Link>,
-    folder: &str,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<()> {
+async fn temporaries(link: &Arc<Link>, folder: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let mut entries = Entries::of(link, DELETE, folder.to_owned());
     loop {
         let entry = match entries.next().await {
