@@ -417,6 +417,36 @@ fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earl
 }
 
 #[test]
+fn a_killed_job_leaves_nothing_that_the_delete_of_its_backup_does_not_clear() {
+    let Some(server) = ganesha() else { return };
+    for version in VERSIONS {
+        let place = server.place(version);
+        let home = place.home();
+        let image = home.dir.path().join("v.img");
+        fs::write(&image, noise(LENGTH, 3)).unwrap();
+        home.good(&["volume", "create", "--file", image.to_str().unwrap(), "v"]);
+        let slowly = [&["-o", "backup.max_bandwidth=3MiB"], &CREATE[..]].concat();
+        let mut making = start(&home, &slowly);
+        while place.files().is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        making.kill().unwrap();
+        making.wait().unwrap();
+        // What the kernel had of it still arrives.
+        let mut before = Vec::new();
+        while before != place.files() {
+            before = place.files();
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        assert_ne!(before, [] as [PathBuf; 0], "{version}");
+        home.good(&["volume", "backup", "delete", "b"]);
+        assert_eq!(place.files(), [] as [PathBuf; 0], "{version}");
+        home.good(&CREATE);
+        restores(&home, "b", &fs::read(&image).unwrap(), version);
+    }
+}
+
+#[test]
 fn a_read_only_export_and_a_full_one_end_the_job_with_the_reason() {
     let Some(server) = ganesha() else { return };
     for version in VERSIONS {
