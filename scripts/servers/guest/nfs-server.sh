@@ -17,6 +17,7 @@ exports() {
 /export $host(rw,$options,insecure,fsid=21)
 /readonly $host(ro,$options,insecure,fsid=22)
 /small $host(rw,$options,insecure,fsid=23)
+/secure $host(rw,$options,fsid=24)
 E2
   done
 }
@@ -79,9 +80,9 @@ prepare_server() {
   cd /exported/srv || broken "no folder"
   mount /dev/mapper/nfs nfs && mount /dev/mapper/small small || broken "not mounted"
   quotas
-  mkdir -p ro none ../export ../readonly ../small
-  mount --bind nfs ro && mount --bind nfs ../export && mount --bind nfs ../readonly && mount --bind small ../small ||
-    broken "not bound"
+  mkdir -p ro none ../export ../readonly ../secure ../small
+  mount --bind nfs ro && mount --bind nfs ../export && mount --bind nfs ../readonly && mount --bind nfs ../secure &&
+    mount --bind small ../small || broken "not bound"
   cd / && mount --rbind /exported/srv /srv
   exports >/etc/exports
   mkdir -p /run/rpcbind /run/sendsigs.omit.d /var/lib/nfs/sm /var/lib/nfs/v4recovery /var/lib/nfs/nfsdcld /run/rpc_pipefs

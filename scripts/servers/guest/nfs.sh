@@ -233,7 +233,7 @@ tests() {
   local log=/run/tests.log p=0 f=1 name=$1
   shift
   ASHLAR_TEST_NFS_KERNEL=127.0.0.1:/srv/nfs ASHLAR_TEST_NFS_PORT=2049 ASHLAR_TEST_NFS_MOUNT_PORT=$MOUNT_PORT \
-    ASHLAR_TEST_NFS_FOLDER=/exported/export ASHLAR_TEST_NFS_SMALL=/exported/small \
+    ASHLAR_TEST_NFS_FOLDER=/exported/export ASHLAR_TEST_NFS_SMALL=/exported/small ASHLAR_TEST_NFS_SERVER=linux \
     timeout -k 5 "$HUNG" "$@" --test-threads 2 --nocapture >"$log" 2>&1
   read -r p f <<<"$(sed -n 's/^test result: .* \([0-9]*\) passed; \([0-9]*\) failed.*/\1 \2/p' "$log")"
   p=${p:-0} f=${f:-1}
@@ -259,7 +259,7 @@ for part in $parts; do
   case $part in
     conformance) tests "the kernel's client, NFS 4.2 and 3" "$driver_tests" kernel:: ;;
     userspace)
-      tests "the client without a mount, NFS 4.1 and 3" "$driver_tests" conformance:: folder::
+      tests "the client without a mount, NFS 4.1 and 3" "$driver_tests" conformance:: folder:: refused::
       tests "its chains, read from the server's disk too" "$cli_tests" nfs::a_chain nfs::what_cinders ;;
     life) tests "lives of backups, NFS 4.2 and 3" "$cli_tests" remote:: ;;
     both) tests "both clients in turns on one share, NFS 4.1 and 3" "$cli_tests" nfs_clients:: ;;

@@ -25,6 +25,8 @@ pub(crate) struct Server {
     pub(crate) folder: PathBuf,
     /// A small filesystem that it exports as `/small`.
     pub(crate) small: Option<PathBuf>,
+    /// Whether it is Linux's own server, not nfs-ganesha: some refusals are told otherwise.
+    pub(crate) is_linux: bool,
 }
 
 /// The server that all tests share, where one runs.
@@ -44,6 +46,7 @@ pub(crate) fn ganesha() -> Option<Server> {
             .unwrap(),
         folder: named("ASHLAR_TEST_NFS_FOLDER").unwrap().into(),
         small: named("ASHLAR_TEST_NFS_SMALL").map(PathBuf::from),
+        is_linux: named("ASHLAR_TEST_NFS_SERVER").as_deref() == Some("linux"),
     })
 }
 
@@ -121,6 +124,7 @@ impl Ganesha {
             port: ports.next().unwrap(),
             mount_port: ports.next().unwrap(),
             small: None,
+            is_linux: false,
             folder: folder.join("export"),
         }
     }
