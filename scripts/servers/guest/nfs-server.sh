@@ -7,13 +7,15 @@ MOUNT_PORT=20048
 # those of scripts/servers/nfs/ganesha.
 exports() {
   local host options=sync,no_subtree_check,no_root_squash
+  # A server's root is above all quotas.
+  local squashed=sync,no_subtree_check,all_squash,anonuid=5000,anongid=5000
   for host in 127.0.0.1 ::1; do
     cat <<E2
 /srv/nfs $host(rw,$options,fsid=11)
 /srv/ro $host(ro,$options,fsid=12)
 /srv/small $host(rw,$options,fsid=13)
-/srv/quota $host(rw,sync,no_subtree_check,all_squash,anonuid=5000,anongid=5000,fsid=14)
-/srv/project $host(rw,$options,fsid=15)
+/srv/quota $host(rw,$squashed,fsid=14)
+/srv/project $host(rw,$squashed,fsid=15)
 /export $host(rw,$options,insecure,fsid=21)
 /readonly $host(ro,$options,insecure,fsid=22)
 /small $host(rw,$options,insecure,fsid=23)
@@ -57,7 +59,7 @@ server_is_back() { server_starts; echo Y >/proc/fs/nfsd/v4_end_grace; }
 quotas() {
   mount -o usrquota /dev/mapper/quota quota && mount -o prjquota /dev/mapper/project project || broken "not mounted"
   setquota -u 5000 0 4096 0 0 /exported/srv/quota || broken "no quota"
-  chown 5000:5000 quota
+  chown 5000:5000 quota project
   chattr -p 77 +P project && setquota -P 77 0 4096 0 0 /exported/srv/project || broken "no quota of a folder"
 }
 
@@ -76,7 +78,7 @@ prepare_server() {
   disk nfs 400
   disk small 24
   disk quota 64 -O quota
-  disk project 64 -O quota,project
+  disk project 64 -O quota,project -I 256
   cd /exported/srv || broken "no folder"
   mount /dev/mapper/nfs nfs && mount /dev/mapper/small small || broken "not mounted"
   quotas

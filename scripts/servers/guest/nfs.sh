@@ -28,7 +28,7 @@ home() {
   home=/run/homes/$1
   disk_folder=/srv/$2/$1
   mkdir -p "$home" "$disk_folder"
-  [ "$2" != quota ] || chown 5000:5000 "$disk_folder"
+  case $2 in quota | project) chown 5000:5000 "$disk_folder" ;; esac
   cat >"$home/ashlar.toml" <<E2
 [backup]
 repository = "nas"

@@ -123,11 +123,10 @@ async fn a_server_that_takes_no_ports_above_1023_is_explained() {
 async fn an_export_or_a_folder_that_is_not_there_is_named() {
     let Some(server) = ganesha() else { return };
     for version in VERSIONS {
-        // ganesha lets nobody mount by version 3 what it does not export.
-        let nothing = if version == "3" && !server.is_linux {
-            ErrorKind::PermissionDenied
-        } else {
-            ErrorKind::NotFound
+        // Nobody is let mount by version 3 what is not exported.
+        let nothing = match version {
+            "3" => ErrorKind::PermissionDenied,
+            _ => ErrorKind::NotFound,
         };
         let inside = server.config("/export", version).with_path("not/there");
         for (config, kind) in [
