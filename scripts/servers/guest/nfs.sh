@@ -170,7 +170,7 @@ server_goes() { # NAME CLIENT MOUNT-OPTIONS SAYING
 
 disk_is_full() { # EXPORT SAYING CLIENT VERSION
   local first second before name="$1, $3 $4"
-  home "full-$3-$4" "$1" "$3" "vers=$4,$soft" 120
+  home "full-$1-$3-$4" "$1" "$3" "vers=$4,$soft" 120
   volume 1
   first=$(back_up) || broken "no first backup: $(says)"
   before=$home/before
