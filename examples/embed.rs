@@ -171,6 +171,7 @@ impl Repository for MapRepository {
             service: "cinder.backup.drivers.posix.PosixBackupDriver".into(),
             container: DefaultContainer::PerBackup,
             prefix: PrefixStyle::Flat,
+            account: None,
         }
     }
 

@@ -187,12 +187,12 @@ fn named_objects(
     settings: &Settings,
     chunked: &ChunkedConfig,
 ) -> Result<NamedRepository> {
-    let service = repository.layout().service;
+    let layout = repository.layout();
     let backup: Arc<dyn Backup> = Arc::new(ChunkedBackup::new(repository, chunked.clone())?);
     Ok(NamedRepository {
         name: name.to_owned(),
         backup,
-        service,
+        service: layout.service,
         container: settings
             .backup
             .container
@@ -200,6 +200,7 @@ fn named_objects(
             .map(ContainerName::new)
             .transpose()
             .map_err(|e| e.on("(the setting backup.container)"))?,
+        account: layout.account,
     })
 }
 
@@ -220,6 +221,7 @@ fn named_images(
         backup,
         service,
         container: None,
+        account: None,
     })
 }
 

@@ -110,6 +110,8 @@ pub struct BackupRecord {
     pub repository: String,
     /// Cinder's driver class of that repository: `cinder.backup.drivers.posix.PosixBackupDriver`.
     pub service: String,
+    /// The address of the account that holds it, where each user has an account of its own (swift's `per_user`).
+    pub account: Option<String>,
     /// Where it lies; `None` before it was planned.
     pub location: Option<Location>,
     /// Data objects.

@@ -70,6 +70,9 @@ pub struct Layout {
     pub container: DefaultContainer,
     /// How a prefix is made.
     pub prefix: PrefixStyle,
+    /// The account's address, where each user's backups lie in an account of that user's own (swift's `per_user`). It
+    /// goes into the records, so that each says whose account holds the backup.
+    pub account: Option<String>,
 }
 
 /// The container where the user gave none.

@@ -55,6 +55,7 @@ use crate::backup::Backup;
 use crate::catalog::{Catalog, Job, JobKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, JobId};
+use crate::record::BackupRecord;
 use crate::timestamp::Timestamp;
 use crate::volume::VolumeProvider;
 
@@ -69,6 +70,10 @@ pub struct NamedRepository {
     pub service: String,
     /// The container where a request names none; `None` for the repository's own default.
     pub container: Option<ContainerName>,
+    /// The address of the account that it uses, where each user has an account of its own ([`Layout::account`]).
+    ///
+    /// [`Layout::account`]: crate::Layout::account
+    pub account: Option<String>,
 }
 
 /// Backs up, restores and manages by Cinder's rules. Made by [`BackupService::builder`]; cheap to share in an [`Arc`].
@@ -144,10 +149,41 @@ impl BackupService {
         })
     }
 
+    /// The configured repository that holds the record's backup.
+    ///
+    /// # Errors
+    /// [`NotFound`](ErrorKind::NotFound) where none has its name, [`Conflict`](ErrorKind::Conflict) where that uses
+    /// another account now than the one that holds the backup: what is missing there is not gone.
+    fn repository_of(&self, record: &BackupRecord) -> Result<&NamedRepository> {
+        let repository = self.repository(Some(&record.repository))?;
+        match (&record.account, &repository.account) {
+            (Some(holds), Some(used)) if !is_same_account(holds, used) => {
+                Err(Error::new(ErrorKind::Conflict, "find repository")
+                    .on(&record.repository)
+                    .because(format!(
+                        "backup {} lies in the account {holds}, and the repository uses {used}",
+                        record.id
+                    ))
+                    .hint(format!("set storage_url to {holds}, with a token for it")))
+            }
+            _ => Ok(repository),
+        }
+    }
+
     /// Takes the lock of a new job and describes it.
     fn start_job(&self, kind: JobKind, at: Timestamp) -> Result<(Job, Box<dyn JobLock>)> {
         let id = JobId::generate();
         let lock = self.locks.take(id)?;
         Ok((Job::new(id, kind, self.host.clone(), at), lock))
     }
+}
+
+/// Whether two addresses are of one account. A server may be moved, so only the path counts.
+pub(crate) fn is_same_account(one: &str, other: &str) -> bool {
+    let path = |address: &str| {
+        let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+        let path = rest.split_once('/').map_or("", |(_, path)| path);
+        path.trim_end_matches('/').to_owned()
+    };
+    path(one) == path(other)
 }

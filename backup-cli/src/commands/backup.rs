@@ -47,6 +47,7 @@ async fn set(home: &Home, args: BackupSet) -> Result<()> {
 pub(super) fn fields(b: &BackupRecord) -> Vec<(&'static str, Value)> {
     let location = b.location.as_ref();
     vec![
+        ("account", json!(b.account)),
         ("availability_zone", json!(b.availability_zone)),
         ("backup_service", json!(b.service)),
         ("container", json!(location.map(|l| l.container.as_str()))),

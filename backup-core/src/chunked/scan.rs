@@ -187,6 +187,7 @@ fn scanned(
         Some(value.to_owned())
     };
     let ours = metadata.ashlar;
+    let layout = repository.layout();
     let created_at = metadata.created_at.unwrap_or_else(|| {
         // A time that cannot be read must not lose the backup; the prefix has it too.
         time_of_prefix(&location.prefix).unwrap_or(crate::timestamp::Timestamp::EPOCH)
@@ -217,7 +218,8 @@ fn scanned(
             .map(|a| a.properties.clone())
             .unwrap_or_default(),
         repository: String::new(),
-        service: repository.layout().service,
+        service: layout.service,
+        account: layout.account,
         location: Some(location.clone()),
         object_count: summary.objects,
         stored_bytes,

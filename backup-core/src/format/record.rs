@@ -129,12 +129,14 @@ fn record_json(record: &BackupRecord) -> Vec<u8> {
 
 /// What Cinder has no field for. Its API takes a record with anything in `driver_info`.
 fn driver_info(record: &BackupRecord) -> Value {
+    let number = |value: Option<u64>| value.map(Value::from);
     let ours: Map<String, Value> = [
-        ("stored_bytes", record.stored_bytes),
-        ("volume_length", record.volume_length),
+        ("account", record.account.as_deref().map(Value::from)),
+        ("stored_bytes", number(record.stored_bytes)),
+        ("volume_length", number(record.volume_length)),
     ]
     .into_iter()
-    .filter_map(|(key, value)| Some((key.to_owned(), value?.into())))
+    .filter_map(|(key, value)| Some((key.to_owned(), value?)))
     .collect();
     let mut info = Map::new();
     if !ours.is_empty() {

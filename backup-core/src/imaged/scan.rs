@@ -186,6 +186,7 @@ async fn describe(
         properties: ours.properties,
         repository: String::new(),
         service: repository.layout().service,
+        account: None,
         location: Some(layer.location),
         object_count: 0,
         stored_bytes: ours.stored_bytes,

@@ -91,6 +91,7 @@ impl BackupService {
             properties: request.properties,
             repository: repository.name.clone(),
             service: repository.service.clone(),
+            account: repository.account.clone(),
             location: Some(plan.location.clone()),
             object_count: 0,
             stored_bytes: None,

@@ -27,8 +27,8 @@ impl BackupService {
         if force {
             self.refuse_running("delete backup", &record).await?;
         }
-        // A repository that is not configured is told before the record is touched.
-        self.repository(Some(&record.repository))?;
+        // A repository that is not configured, or uses another account by now, is told before the record is touched.
+        self.repository_of(&record)?;
         let (job, lock) = self.start_job(JobKind::DeleteBackup, cx.now())?;
         let job = job.on_backup(record.id);
         self.catalog
@@ -55,7 +55,7 @@ impl BackupService {
         if record.location.is_none() {
             return Ok(());
         }
-        self.repository(Some(&record.repository))?
+        self.repository_of(record)?
             .backup
             .delete(&layer_of(record)?, cx)
             .await

@@ -1,4 +1,4 @@
-use super::{BackupService, Caller, ExportedRecord, NamedRepository};
+use super::{BackupService, Caller, ExportedRecord, NamedRepository, is_same_account};
 use crate::backup::{Chain, Layer};
 use crate::catalog::label;
 use crate::error::{Error, ErrorKind, Result};
@@ -53,6 +53,7 @@ impl BackupService {
             project_id: caller.project_id.clone(),
             repository: repository.name.clone(),
             service: repository.service.clone(),
+            account: repository.account.clone(),
             host: Some(self.host.clone()),
             availability_zone: Some(self.availability_zone.clone()),
             at: cx.now(),
@@ -83,6 +84,23 @@ impl BackupService {
                 ))
                 .hint(format!("configured are: {}", known.join(", "))));
         }
+        let of_account: Vec<&NamedRepository> = candidates
+            .iter()
+            .copied()
+            .filter(|r| match (&imported.account, &r.account) {
+                (Some(holds), Some(used)) => is_same_account(holds, used),
+                _ => true,
+            })
+            .collect();
+        if let (Some(account), true) = (&imported.account, of_account.is_empty()) {
+            return Err(Error::new(ErrorKind::NotFound, IMPORT)
+                .on(imported.id)
+                .because(format!(
+                    "no configured repository uses its account, {account}"
+                ))
+                .hint("configure one with that storage_url and a token for it"));
+        }
+        let candidates = of_account;
         let mut holders = Vec::new();
         let mut places = Vec::new();
         for candidate in &candidates {

@@ -233,7 +233,7 @@ impl BackupService {
         let Ok(layer) = layer_of(record) else {
             return Ok(None);
         };
-        self.repository(Some(&record.repository))?
+        self.repository_of(record)?
             .backup
             .committed(&layer, cx)
             .await

@@ -89,8 +89,10 @@ impl BackupService {
     /// The repository and the chain of these records, oldest first.
     pub(super) fn chain_of(&self, records: &[BackupRecord]) -> Result<(&NamedRepository, Chain)> {
         let layers: Vec<Layer> = records.iter().map(layer_of).collect::<Result<_>>()?;
-        let newest = records.last();
-        let repository = self.repository(newest.map(|r| r.repository.as_str()))?;
+        let newest = records
+            .last()
+            .ok_or_else(|| Error::internal(OPERATION, "a chain without a layer"))?;
+        let repository = self.repository_of(newest)?;
         let chain = Chain::new(layers)
             .ok_or_else(|| Error::internal(OPERATION, "a chain without a layer"))?;
         Ok((repository, chain))

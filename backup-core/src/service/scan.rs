@@ -71,6 +71,7 @@ impl BackupService {
             } else {
                 record.repository.clone_from(&repository.name);
                 record.service.clone_from(&repository.service);
+                record.account.clone_from(&repository.account);
                 record.project_id.clone_from(&caller.project_id);
                 record.user_id.clone_from(&caller.user_id);
                 record.host = Some(self.host.clone());

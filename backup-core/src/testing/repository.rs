@@ -90,6 +90,7 @@ impl MemoryRepository {
                 service: "cinder.backup.drivers.posix.PosixBackupDriver".into(),
                 container: DefaultContainer::PerBackup,
                 prefix: PrefixStyle::Flat,
+                account: None,
             },
             piece: PIECE,
             drops: |_| false,
@@ -108,6 +109,7 @@ impl MemoryRepository {
             prefix: PrefixStyle::Slashed {
                 availability_zone: "nova".into(),
             },
+            account: None,
         };
         Ok(self)
     }

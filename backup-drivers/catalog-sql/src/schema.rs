@@ -9,9 +9,10 @@ use crate::error::from_sql;
 
 /// The steps from an empty database to the present schema; step `n` leaves `user_version` at `n + 1`. A step that was
 /// released is never changed.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("../migrations/1.sql"),
     include_str!("../migrations/2.sql"),
+    include_str!("../migrations/3.sql"),
 ];
 
 /// The version that this program knows.

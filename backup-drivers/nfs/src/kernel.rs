@@ -159,6 +159,7 @@ impl Repository for KernelRepository {
             service: self.config.service.clone(),
             container: DefaultContainer::PerBackup,
             prefix: PrefixStyle::Flat,
+            account: None,
         }
     }
 

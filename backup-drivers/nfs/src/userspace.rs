@@ -115,6 +115,7 @@ impl Repository for UserspaceRepository {
             service: self.service.clone(),
             container: DefaultContainer::PerBackup,
             prefix: PrefixStyle::Flat,
+            account: None,
         }
     }
 

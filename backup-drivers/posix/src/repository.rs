@@ -246,6 +246,7 @@ impl Repository for PosixRepository {
             service: self.service.clone(),
             container: DefaultContainer::PerBackup,
             prefix: PrefixStyle::Flat,
+            account: None,
         }
     }
 

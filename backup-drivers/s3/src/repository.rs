@@ -219,6 +219,7 @@ fn layout(container: ContainerName, zone: &str) -> Layout {
         prefix: PrefixStyle::Slashed {
             availability_zone: zone.into(),
         },
+        account: None,
     }
 }
 

@@ -16,7 +16,7 @@ use http::header;
 use tokio::sync::Mutex;
 
 use crate::auth::Account;
-use crate::config::SwiftConfig;
+use crate::config::{AuthKind, SwiftConfig};
 use crate::error::Failure;
 use crate::info::MOST_PUT;
 use crate::list::{self, ContainerEntry, Entry};
@@ -82,6 +82,10 @@ impl SwiftRepository {
                 container: DefaultContainer::Named(container),
                 prefix: PrefixStyle::Slashed {
                     availability_zone: config.availability_zone.clone(),
+                },
+                account: match config.auth {
+                    AuthKind::PerUser => config.storage()?.map(|url| account_of(&url)),
+                    AuthKind::SingleUser => None,
                 },
             },
             description,
@@ -274,6 +278,11 @@ impl Repository for SwiftRepository {
     async fn remove_leftover(&self, leftover: &Leftover) -> Result<()> {
         self.drop_unfinished(leftover).await
     }
+}
+
+/// An account's address as it goes into records: without a slash at its end.
+fn account_of(url: &url::Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 impl SwiftRepository {

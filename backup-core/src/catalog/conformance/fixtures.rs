@@ -70,6 +70,7 @@ pub fn new_backup(volume: &VolumeRecord, parent: Option<BackupId>, at: i64) -> N
         properties: Properties::from([("a".into(), "b".into())]),
         repository: "default".into(),
         service: "cinder.backup.drivers.posix.PosixBackupDriver".into(),
+        account: Some("https://swift/v1/AUTH_project".into()),
         location: Some(location.clone()),
         object_count: 0,
         stored_bytes: None,

@@ -58,6 +58,8 @@ pub struct ImportedRecord {
     pub description: Option<String>,
     /// Properties given by the user.
     pub properties: BTreeMap<String, String>,
+    /// The address of the account that holds it; only in records of ours, of accounts for each user.
+    pub account: Option<String>,
     /// Where it lies; `None` where the record does not tell.
     pub location: Option<Location>,
     /// The container, which a record may tell alone.
@@ -95,6 +97,8 @@ pub struct ImportInto {
     pub repository: String,
     /// Cinder's driver class of that repository.
     pub service: String,
+    /// The account that it uses, where each user has one.
+    pub account: Option<String>,
     /// This host.
     pub host: Option<String>,
     /// This host's availability zone.
@@ -124,6 +128,7 @@ impl ImportedRecord {
             properties: self.properties,
             repository: into.repository,
             service: into.service,
+            account: into.account.or(self.account),
             location: self.location,
             object_count: self.object_count,
             stored_bytes: self.stored_bytes,
@@ -202,6 +207,7 @@ pub fn import(service: &str, url: &str) -> Result<ImportedRecord> {
         name: f.text("display_name")?,
         description: f.text("display_description")?,
         properties: f.properties("metadata")?,
+        account: ours.text("account")?,
         location,
         container,
         object_count: f.number("object_count")?.unwrap_or(0),

@@ -36,6 +36,7 @@ fn here() -> ImportInto {
         project_id: "mine".to_owned(),
         repository: "default".to_owned(),
         service: POSIX.to_owned(),
+        account: None,
         host: Some("host".to_owned()),
         availability_zone: None,
         at: Timestamp::from_micros(0).unwrap(),
@@ -87,6 +88,7 @@ fn ours() -> BackupRecord {
         properties: [("k".to_owned(), "v".to_owned())].into(),
         repository: "default".to_owned(),
         service: POSIX.to_owned(),
+        account: Some("http://h/v1/AUTH_p".to_owned()),
         location: Some(Location {
             container: ContainerName::new("01/01/x").unwrap(),
             prefix: Prefix::new("volume_x").unwrap(),

@@ -73,6 +73,7 @@ fn named(repository: &Arc<FaultRepository>) -> NamedRepository {
         backup: Arc::new(ChunkedBackup::new(repository, config).unwrap()),
         service: POSIX.into(),
         container: None,
+        account: None,
     }
 }
 

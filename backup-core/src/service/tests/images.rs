@@ -25,6 +25,7 @@ fn named(images: &MemoryImages) -> NamedRepository {
         backup: Arc::new(ImageBackup::new(Arc::new(images.clone()), ImagedConfig::new()).unwrap()),
         service: ceph::SERVICE.into(),
         container: None,
+        account: None,
     }
 }
 

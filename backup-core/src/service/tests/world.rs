@@ -43,6 +43,7 @@ pub(super) fn named(name: &str, service: &str, repository: &MemoryRepository) ->
         backup: engine(repository),
         service: service.into(),
         container: None,
+        account: None,
     }
 }
 

@@ -16,8 +16,8 @@ use crate::columns::{Columns, json, number, some_number, some_text};
 macro_rules! columns {
     () => {
         "id, user_id, project_id, volume_id, snapshot_id, parent_id, status, fail_reason, \
-         size_gib, volume_length, name, description, properties, repository, service, container, \
-         prefix, object_count, stored_bytes, host, availability_zone, temp_volume_id, \
+         size_gib, volume_length, name, description, properties, repository, service, account, \
+         container, prefix, object_count, stored_bytes, host, availability_zone, temp_volume_id, \
          temp_snapshot_id, restore_volume_id, encryption_key_id, data_timestamp, created_at, \
          updated_at, job_id, deleted_at"
     };
@@ -55,6 +55,7 @@ fn read(row: &SqliteRow) -> Result<BackupRow> {
         properties: columns.properties()?,
         repository: columns.text()?,
         service: columns.text()?,
+        account: columns.some_text()?,
         location: location(columns.some_text()?, columns.some_text()?)?,
         object_count: columns.number()?,
         stored_bytes: columns.some_number()?,
@@ -194,7 +195,7 @@ pub(super) async fn put(rows: &mut SqlRows<'_>, row: &BackupRow) -> Result<()> {
         "INSERT OR REPLACE INTO backups (",
         columns!(),
         ") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, \
-         ?, ?, ?, ?)"
+         ?, ?, ?, ?, ?)"
     ))
     .bind(backup.id.to_string())
     .bind(&backup.user_id)
@@ -211,6 +212,7 @@ pub(super) async fn put(rows: &mut SqlRows<'_>, row: &BackupRow) -> Result<()> {
     .bind(json(&backup.properties)?)
     .bind(&backup.repository)
     .bind(&backup.service)
+    .bind(&backup.account)
     .bind(container)
     .bind(prefix)
     .bind(number(backup.object_count)?)

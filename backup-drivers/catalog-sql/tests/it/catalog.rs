@@ -3,9 +3,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use backup_catalog_sql::SqliteCatalog;
-use backup_core::ErrorKind;
 use backup_core::catalog::conformance::{conformance, new_backup, outcome, time, volume};
 use backup_core::catalog::{BackupEnd, BackupFilter, Catalog};
+use backup_core::{BackupRecord, ErrorKind};
 use sqlx::{ConnectOptions, Connection, Executor};
 
 #[tokio::test]
@@ -55,13 +55,20 @@ async fn a_catalogue_of_an_earlier_program_is_brought_up_to_date_and_keeps_its_r
     let mut connection = options.connect().await.unwrap();
     // As the first schema was.
     connection
-        .execute("DROP INDEX backups_by_project_age; PRAGMA user_version = 1")
+        .execute(
+            "DROP INDEX backups_by_project_age; ALTER TABLE backups DROP COLUMN account; \
+             PRAGMA user_version = 1",
+        )
         .await
         .unwrap();
     connection.close().await.unwrap();
 
     let catalog = SqliteCatalog::open(&path).await.unwrap();
-    assert_eq!(catalog.backup(new.record.id).await.unwrap(), new.record);
+    let kept = BackupRecord {
+        account: None,
+        ..new.record.clone()
+    };
+    assert_eq!(catalog.backup(new.record.id).await.unwrap(), kept);
     let filter = BackupFilter {
         project: Some(new.record.project_id.clone()),
         ..BackupFilter::default()

@@ -40,6 +40,7 @@ async fn process(home: &Path, volumes: &MemoryVolumes, repository: &MemoryReposi
         backup: Arc::new(engine),
         service: "cinder.backup.drivers.posix.PosixBackupDriver".into(),
         container: None,
+        account: None,
     })
     .build()
     .unwrap();

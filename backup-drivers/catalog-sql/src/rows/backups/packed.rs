@@ -13,7 +13,7 @@ use serde::Deserialize;
 /// The columns in the order of [`Packed`], then the number of dependants.
 pub(super) const SELECT: &str = "SELECT json_array(id, user_id, project_id, volume_id, snapshot_id, parent_id, status, \
      fail_reason, size_gib, volume_length, name, description, properties, repository, service, \
-     container, prefix, object_count, stored_bytes, host, availability_zone, temp_volume_id, \
+     account, container, prefix, object_count, stored_bytes, host, availability_zone, temp_volume_id, \
      temp_snapshot_id, restore_volume_id, encryption_key_id, data_timestamp, created_at, \
      updated_at, (SELECT count(*) FROM backups child \
      WHERE child.parent_id = backups.id AND child.deleted_at IS NULL)) \
@@ -38,6 +38,7 @@ struct Packed<'a> {
     properties: Cow<'a, str>,
     repository: String,
     service: String,
+    account: Option<String>,
     container: Option<String>,
     prefix: Option<String>,
     object_count: u64,
@@ -88,6 +89,7 @@ pub(super) fn unpack(row: &str) -> Result<BackupRecord> {
         properties: properties(&packed.properties)?,
         repository: packed.repository,
         service: packed.service,
+        account: packed.account,
         location: super::location(packed.container, packed.prefix)?,
         object_count: packed.object_count,
         stored_bytes: packed.stored_bytes,
