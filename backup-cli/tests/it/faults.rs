@@ -16,19 +16,61 @@ const LENGTH: usize = 12_000_000;
 /// Nothing here may take longer: far beyond every deadline of the settings below.
 const HANGS: Duration = Duration::from_mins(3);
 
-/// Servers whose objects go by the address in the settings: Keystone's users are told another.
-fn servers() -> Vec<Server> {
-    let all = servers::all().into_iter();
-    all.filter(|server| server.name != "swift v3").collect()
+/// The lines to a server.
+struct Lines {
+    /// To the objects.
+    objects: Proxy,
+    /// To Keystone, which sends its users elsewhere for the objects.
+    keystone: Option<Proxy>,
 }
 
-/// A home whose backups go through a proxy, with short deadlines, and a volume of noise.
-fn through_proxy(server: &Server) -> (Home, Proxy, PathBuf) {
+impl Lines {
+    /// Harms the next four connections to the objects, and the next two to Keystone.
+    fn harm(&self, harm: Harm) {
+        self.objects.harm(harm, 4);
+        if let Some(keystone) = &self.keystone {
+            keystone.harm(harm.of_few_bytes(), 2);
+        }
+    }
+
+    fn heal(&self) {
+        self.all().for_each(Proxy::heal);
+    }
+
+    fn requests(&self) -> u64 {
+        self.all().map(Proxy::requests).sum()
+    }
+
+    /// Whether each of them was harmed.
+    fn were_harmed(&self) -> bool {
+        self.all().all(|line| line.harmed() > 0)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Proxy> {
+        [&self.objects].into_iter().chain(&self.keystone)
+    }
+}
+
+/// A home whose backups go through proxies, with short deadlines, and a volume of noise.
+fn through_proxies(server: &Server) -> (Home, Lines, PathBuf) {
     let url = server.setting(server.address());
-    let proxy = Proxy::new(url);
-    let harmed = server
-        .clone()
-        .with(server.address(), proxy.instead_of(url))
+    let first = Proxy::new(url);
+    let mut harmed = server.clone().with(server.address(), first.instead_of(url));
+    let lines = if server.name == "swift v3" {
+        let account = server.account_url();
+        let objects = Proxy::new(&account);
+        harmed = harmed.with("storage_url", objects.instead_of(&account));
+        Lines {
+            objects,
+            keystone: Some(first),
+        }
+    } else {
+        Lines {
+            objects: first,
+            keystone: None,
+        }
+    };
+    let harmed = harmed
         .with("timeout", "2")
         .with("connect_timeout", "2")
         .with("min_rate", "1048576")
@@ -38,7 +80,7 @@ fn through_proxy(server: &Server) -> (Home, Proxy, PathBuf) {
     let image = home.dir.path().join("v.img");
     fs::write(&image, noise(LENGTH, 3)).unwrap();
     home.good(&["volume", "create", "--file", image.to_str().unwrap(), "v"]);
-    (home, proxy, image)
+    (home, lines, image)
 }
 
 /// Runs it to its end, which must come.
@@ -96,30 +138,32 @@ fn restores(home: &Home, image: &Path, what: &str) {
 }
 
 #[test]
-fn a_backup_and_a_restore_come_right_over_lines_that_break_stall_and_crawl() {
-    for server in servers() {
+fn a_backup_and_a_restore_come_right_over_lines_that_break_stall_crawl_and_refuse() {
+    for server in servers::all() {
         for harm in [
             Harm::ResetUp(300_000),
             Harm::StallUp(300_000),
             Harm::ResetDown(100_000),
             Harm::Slow(4 << 20),
+            Harm::Refuse,
         ] {
             let what = format!("{} {harm:?}", server.name);
-            let (home, proxy, image) = through_proxy(&server);
-            proxy.harm(harm, 4);
+            let (home, lines, image) = through_proxies(&server);
+            lines.harm(harm);
             let made = run(&home, &[&CREATE[..], &["v"]].concat());
-            let requests = proxy.requests();
+            let requests = lines.requests();
+            println!("{what}: {requests} requests, status {}", made.status);
             // 12 objects, hash list, metadata, container and sign-in, and a few tries more for each broken one.
             assert!(requests <= 150, "{what}: {requests} requests");
-            proxy.heal();
+            lines.heal();
             completed(&home, &made, &what);
-            proxy.harm(harm, 4);
+            lines.harm(harm);
             let restored = run(
                 &home,
                 &["volume", "backup", "restore", "--name", "first", "b"],
             );
-            assert!(proxy.harmed() > 0, "{what}: the line was never harmed");
-            proxy.heal();
+            assert!(lines.were_harmed(), "{what}: a line was never harmed");
+            lines.heal();
             if restored.status == 0 {
                 assert!(home.data_of("first") == fs::read(&image).unwrap(), "{what}");
             } else {
@@ -134,14 +178,14 @@ fn a_backup_and_a_restore_come_right_over_lines_that_break_stall_and_crawl() {
 
 #[test]
 fn a_line_that_stays_dead_ends_in_error_with_few_requests_and_harms_no_earlier_backup() {
-    for server in servers() {
+    for server in servers::all() {
         let what = server.name;
-        let (home, proxy, image) = through_proxy(&server);
+        let (home, lines, image) = through_proxies(&server);
         home.good(&[&CREATE[..], &["v"]].concat());
         let first = fs::read(&image).unwrap();
         overwrite(&image, 1_000_000, &noise(3_000_000, 8));
-        let before = proxy.requests();
-        proxy.harm(Harm::ResetUp(100_000), u64::MAX);
+        let before = lines.requests();
+        lines.objects.harm(Harm::ResetUp(100_000), u64::MAX);
         let failed = run(
             &home,
             &[
@@ -154,11 +198,12 @@ fn a_line_that_stays_dead_ends_in_error_with_few_requests_and_harms_no_earlier_b
                 "v",
             ],
         );
-        let requests = proxy.requests() - before;
+        let requests = lines.requests() - before;
+        println!("{what}: {requests} requests");
         assert_eq!(failed.status, 1, "{what}: {failed:?}");
         // Some 4 objects and the looks that remove them, each with at most 6 repeats.
         assert!(requests <= 150, "{what}: {requests} requests");
-        proxy.heal();
+        lines.heal();
         let shown = home.json(&["volume", "backup", "show", "i"]);
         assert_eq!(shown["status"], "error", "{what}");
         assert!(
@@ -249,9 +294,9 @@ fn a_gateway_that_is_killed_or_stopped_in_mid_transfer_costs_time_and_nothing_el
         .unwrap()
         .with("endpoint_url", gateway.url());
     for harm in ["killed", "stopped"] {
-        let (home, proxy, image) = through_proxy(&server);
+        let (home, lines, image) = through_proxies(&server);
         // Slow enough that it is hit in the middle.
-        proxy.harm(Harm::Slow(2 << 20), u64::MAX);
+        lines.objects.harm(Harm::Slow(2 << 20), u64::MAX);
         let making = start(&home, &[&CREATE[..], &["v"]].concat());
         while server.objects().is_empty() {
             std::thread::sleep(Duration::from_millis(20));
@@ -265,7 +310,7 @@ fn a_gateway_that_is_killed_or_stopped_in_mid_transfer_costs_time_and_nothing_el
             std::thread::sleep(Duration::from_secs(4));
             gateway.signal("CONT");
         }
-        proxy.heal();
+        lines.heal();
         let made = finish(making, harm);
         completed(&home, &made, harm);
         restores(&home, &image, harm);

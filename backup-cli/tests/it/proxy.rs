@@ -1,6 +1,6 @@
 //! A TCP proxy between the binary and a server that harms connections and counts requests.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,20 @@ pub(crate) enum Harm {
     StallUp(u64),
     /// No more than so many bytes a second, each way.
     Slow(u64),
+    /// Its first request is answered with 503, and it is closed.
+    Refuse,
+}
+
+impl Harm {
+    /// The same for a line on which only some hundred bytes go at once, as where one signs in.
+    pub(crate) fn of_few_bytes(self) -> Self {
+        match self {
+            Self::ResetUp(_) => Self::ResetUp(50),
+            Self::ResetDown(_) => Self::ResetDown(50),
+            Self::StallUp(_) => Self::StallUp(50),
+            Self::Slow(_) | Self::Refuse => self,
+        }
+    }
 }
 
 /// A proxy on a port of its own. It ends with the process.
@@ -104,6 +118,9 @@ impl State {
 
     fn serve(self: &Arc<Self>, client: &TcpStream) {
         let harm = self.next_harm();
+        if harm == Some(Harm::Refuse) {
+            return self.refuse(client);
+        }
         let Ok(server) = TcpStream::connect(&self.target) else {
             let _gone = client.shutdown(Shutdown::Both);
             return;
@@ -115,6 +132,29 @@ impl State {
         };
         self.carry(&server, client, harm, false);
         let _done = up.join();
+    }
+
+    /// Reads a request to its end, so that the client does not meet a closed door while it speaks, and refuses it.
+    fn refuse(&self, client: &TcpStream) {
+        let mut request = BufReader::new(client);
+        let (mut line, mut length) = (String::new(), 0);
+        while let Ok(1..) = request.read_line(&mut line) {
+            let head = line.trim_end().to_ascii_lowercase();
+            if head.is_empty() {
+                self.requests.fetch_add(1, Ordering::Relaxed);
+                self.harmed.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            if let Some(told) = head.strip_prefix("content-length:") {
+                length = told.trim().parse().unwrap_or(0);
+            }
+            line.clear();
+        }
+        let _body = std::io::copy(&mut request.take(length), &mut std::io::sink());
+        let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        let mut writer = client;
+        let _answered = writer.write_all(answer.as_bytes());
+        let _gone = client.shutdown(Shutdown::Write);
     }
 
     /// Carries bytes one way until the end or the harm.

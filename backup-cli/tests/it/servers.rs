@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use backup_core::{ContainerName, Listed, ObjectKey, PutMode, Repository};
+use backup_drivers::swift::SwiftRepository;
 use backup_drivers::{RepositoryConfig, Store, open};
 use futures::TryStreamExt;
 
@@ -245,14 +246,26 @@ impl Server {
         home
     }
 
-    /// The repository itself, beside the binary.
-    pub(crate) fn open(&self) -> Arc<dyn Repository> {
+    fn config(&self) -> RepositoryConfig {
         let mut text = self.table();
         for (name, secret) in &self.secrets {
             writeln!(text, "{name} = {secret:?}").unwrap();
         }
-        let config: RepositoryConfig = toml::from_str(&text).unwrap();
-        match open(&config).unwrap() {
+        toml::from_str(&text).unwrap()
+    }
+
+    /// The address of Swift's account, as signing in tells it.
+    pub(crate) fn account_url(&self) -> String {
+        let RepositoryConfig::Swift(config) = self.config() else {
+            panic!("{} has no accounts", self.name);
+        };
+        let repository = SwiftRepository::open(&config).unwrap();
+        run(async move { repository.account_url().await.unwrap() })
+    }
+
+    /// The repository itself, beside the binary.
+    pub(crate) fn open(&self) -> Arc<dyn Repository> {
+        match open(&self.config()).unwrap() {
             Store::Objects(repository) => repository,
             other => panic!("{other:?}"),
         }

@@ -7,10 +7,12 @@
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use backup_core::{ContainerName, Error, ErrorKind, ObjectKey, Result, Timestamp};
+use bytes::Bytes;
 use futures::TryStreamExt;
-use http::{Method, header};
+use http::{Method, StatusCode, header};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +20,7 @@ use crate::delete;
 use crate::error::Failure;
 use crate::list;
 use crate::payload::Payload;
-use crate::store::{Store, put_failed};
+use crate::store::{Store, etag, put_failed};
 use crate::wire::{Ask, container_path, encoded, object_path};
 
 /// How large each segment is, so that those that the server takes hold any object.
@@ -126,15 +128,9 @@ impl Segments {
             md5.update(&segment.etag);
         }
         let manifest = serde_json::to_vec(&self.sent).map_err(Failure::malformed)?;
-        let ask = Ask::new(Method::PUT, path)
-            .query("multipart-manifest", "put")
-            .header(header::ETAG, hex::encode(md5.finalize()))
-            .header(header::CONTENT_TYPE, "application/octet-stream")
-            .payload(Payload::Bytes(manifest.into()))
-            // The server looks for each segment.
-            .moving(0);
-        match self.store.wire.send(&ask).await {
-            Ok(_) => Ok(()),
+        let of_segments = hex::encode(md5.finalize());
+        match self.put(path, &of_segments, manifest.into()).await {
+            Ok(()) => Ok(()),
             Err(failure) if failure.is_passing() => {
                 // The last answer may have been lost though it was done.
                 match manifest_of(&self.store, &self.key).await {
@@ -143,6 +139,46 @@ impl Segments {
                 }
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Puts the manifest. Swift's ETag of one is the MD5 of its segments' ETags, which Swift checks before it stores
+    /// anything. Ceph's gateway compares it with the MD5 of the manifest's own text, and so refuses it (422): there it is
+    /// put without one, and the ETag of the answer is checked.
+    async fn put(&self, path: &str, of_segments: &str, manifest: Bytes) -> Result<(), Failure> {
+        let wire = &self.store.wire;
+        let of_text = hex::encode(Md5::digest(&manifest));
+        let bare = Ask::new(Method::PUT, path)
+            .query("multipart-manifest", "put")
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .payload(Payload::Bytes(manifest))
+            // The server looks for each segment.
+            .moving(0);
+        if !self.store.bare_manifests.load(Ordering::Relaxed) {
+            let ask = bare.clone().header(header::ETAG, of_segments);
+            let ask = ask.once_refused(StatusCode::UNPROCESSABLE_ENTITY);
+            match wire.send(&ask).await {
+                Err(failure) if failure.status() == StatusCode::UNPROCESSABLE_ENTITY => {
+                    tracing::debug!(path, "the server refuses a manifest with an ETag");
+                }
+                done => return done.map(|_| ()),
+            }
+        }
+        let mut tries = self.store.tries();
+        loop {
+            let answer = wire.send_in(&bare, &mut tries).await?;
+            match etag(&answer.headers) {
+                Some(stored) if stored != of_segments && stored != of_text => {
+                    let failure = Failure::broken(
+                        "the server stored another manifest than was sent: its ETag differs",
+                    );
+                    tries.after(failure).await?;
+                }
+                _ => {
+                    self.store.bare_manifests.store(true, Ordering::Relaxed);
+                    return Ok(());
+                }
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What all calls share: the wire, the server's limits, containers, and single puts.
 
+use std::sync::atomic::AtomicBool;
+
 use backup_core::{ContainerName, Error, ErrorKind, ObjectKey, Result};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
@@ -26,6 +28,8 @@ pub(crate) struct Store {
     segment_container: Option<ContainerName>,
     max_object_size: Option<u64>,
     info: OnceCell<Info>,
+    /// Whether the server takes a manifest only without an ETag.
+    pub(crate) bare_manifests: AtomicBool,
 }
 
 /// What a HEAD tells of an object.
@@ -49,6 +53,7 @@ impl Store {
             segment_container: segments.map(ContainerName::new).transpose()?,
             max_object_size: config.max_object_size,
             info: OnceCell::new(),
+            bare_manifests: AtomicBool::new(false),
         })
     }
 

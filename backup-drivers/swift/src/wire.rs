@@ -66,6 +66,8 @@ pub(crate) struct Ask {
     payload: Payload,
     /// Bytes that the server reads or moves by itself before it answers.
     moves: Option<u64>,
+    /// A refusal that is not repeated, though it may pass as a rule: the caller asks in another way then.
+    last: Option<StatusCode>,
 }
 
 impl Ask {
@@ -77,6 +79,7 @@ impl Ask {
             headers: Vec::new(),
             payload: Payload::None,
             moves: None,
+            last: None,
         }
     }
 
@@ -102,6 +105,17 @@ impl Ask {
     pub(crate) fn moving(mut self, bytes: u64) -> Self {
         self.moves = Some(bytes);
         self
+    }
+
+    /// One that is not repeated once the server has refused it with this status.
+    pub(crate) fn once_refused(mut self, status: StatusCode) -> Self {
+        self.last = Some(status);
+        self
+    }
+
+    fn is_settled_by(&self, failure: &Failure) -> bool {
+        self.last
+            .is_some_and(|last| failure.status() == last.as_u16())
     }
 
     fn pace(&self, mut pace: Pace) -> Pace {
@@ -157,6 +171,7 @@ impl Wire {
         loop {
             match self.whole(ask).await {
                 Ok(answer) => return Ok(answer),
+                Err(failure) if ask.is_settled_by(&failure) => return Err(failure),
                 Err(failure) => tries.after(failure).await?,
             }
         }
