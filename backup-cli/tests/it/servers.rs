@@ -57,7 +57,7 @@ pub(crate) fn radosgw() -> Option<Server> {
     let url = named("ASHLAR_TEST_S3_RGW")?;
     let key = named("ASHLAR_TEST_S3_RGW_KEY").unwrap_or_default();
     let secret = named("ASHLAR_TEST_S3_RGW_SECRET").unwrap_or_default();
-    Some(s3("radosgw", url, key, secret))
+    Some(s3("radosgw", url, key, vec![("secret_key", secret)]))
 }
 
 /// moto, which takes any key.
@@ -67,11 +67,19 @@ fn moto() -> Option<Server> {
         "moto",
         url,
         "AKANYTHING".into(),
-        "any-secret-of-moto-0815".into(),
+        vec![
+            ("secret_key", "any-secret-of-moto-0815".into()),
+            ("session_token", "any-token-of-moto-1508".into()),
+        ],
     ))
 }
 
-fn s3(name: &'static str, url: String, key: String, secret: String) -> Server {
+fn s3(
+    name: &'static str,
+    url: String,
+    key: String,
+    secrets: Vec<(&'static str, String)>,
+) -> Server {
     let bucket = fresh();
     Server {
         name,
@@ -81,20 +89,20 @@ fn s3(name: &'static str, url: String, key: String, secret: String) -> Server {
             ("bucket", bucket.clone()),
             ("access_key", key),
         ],
-        secrets: vec![("secret_key", secret)],
+        secrets,
         container: bucket,
         disk: None,
     }
 }
 
 /// Swift with its own users.
-fn swift_v1() -> Option<Server> {
+pub(crate) fn swift_v1() -> Option<Server> {
     let url = named("ASHLAR_TEST_SWIFT_V1")?;
     Some(swift("swift v1", url, "test:tester", "testing", None))
 }
 
 /// Swift with Keystone's users.
-fn swift_v3() -> Option<Server> {
+pub(crate) fn swift_v3() -> Option<Server> {
     let url = named("ASHLAR_TEST_SWIFT_V3")?;
     Some(swift("swift v3", url, "demo", "demopw", Some("demo")))
 }
@@ -273,6 +281,12 @@ impl Server {
 
     pub(crate) fn container(&self) -> ContainerName {
         ContainerName::new(self.container.clone()).unwrap()
+    }
+
+    /// Makes its container.
+    pub(crate) fn make(&self) {
+        let (repository, container) = (self.open(), self.container());
+        run(async move { repository.ensure_container(&container).await.unwrap() });
     }
 
     /// All objects in its container.

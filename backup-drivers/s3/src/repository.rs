@@ -139,9 +139,9 @@ impl S3Repository {
         Ok((self.stores.get(key.container())?, path))
     }
 
-    /// All buckets of the account, or the configured ones where the key may not list them.
+    /// All buckets of the account, where the key may list them, and the configured ones, which may be another's.
     pub(crate) async fn buckets(&self, wire: &Wire) -> Result<Vec<ContainerName>> {
-        let names = match wire.buckets().await {
+        let listed = match wire.buckets().await {
             Ok(names) => names,
             // A key for one bucket need not be allowed to list all.
             Err(f)
@@ -150,12 +150,22 @@ impl S3Repository {
                     ErrorKind::PermissionDenied | ErrorKind::Unsupported
                 ) =>
             {
-                self.containers.iter().map(ToString::to_string).collect()
+                Vec::new()
             }
             Err(f) => return Err(f.into_error("list buckets", &self.description)),
         };
-        let names = names.into_iter().filter_map(|n| ContainerName::new(n).ok());
-        Ok(names.filter(|n| bucket_of(n).is_ok()).collect())
+        let listed = listed
+            .into_iter()
+            .filter_map(|n| ContainerName::new(n).ok());
+        let mut names: Vec<_> = listed.filter(|n| bucket_of(n).is_ok()).collect();
+        let others: Vec<_> = self
+            .containers
+            .iter()
+            .filter(|c| !names.contains(c))
+            .cloned()
+            .collect();
+        names.extend(others);
+        Ok(names)
     }
 
     async fn create_only(
