@@ -20,7 +20,9 @@ mod protect;
 mod proxy;
 #[cfg(feature = "rbd")]
 mod rbd;
+mod refused;
 mod remote;
+mod rights;
 mod secrets;
 mod servers;
 mod shapes;

@@ -45,6 +45,26 @@ pub(crate) fn swift_v1(server: &Server, user: &str, key: &str) -> (String, Strin
     )
 }
 
+/// Signs in at Keystone as the server's own user: the account's address and a token.
+pub(crate) fn swift_v3(server: &Server) -> (String, String) {
+    let in_default =
+        |kind: &str| json!({ "name": server.setting(kind), "domain": { "id": "default" } });
+    let mut user = in_default("username");
+    user["password"] = json!(server.secrets().next().unwrap());
+    let asked = json!({ "auth": {
+        "identity": { "methods": ["password"], "password": { "user": user } },
+        "scope": { "project": in_default("project_name") },
+    }});
+    let answer = curl(&[
+        "-H",
+        "Content-Type: application/json",
+        "-d",
+        &asked.to_string(),
+        &format!("{}/auth/tokens", server.setting("auth_url")),
+    ]);
+    (server.account_url(), header(&answer, "X-Subject-Token"))
+}
+
 /// Sets headers of an account's or a container's of Swift's.
 pub(crate) fn swift_post(url: &str, token: &str, headers: &[&str]) {
     let token = format!("X-Auth-Token: {token}");
