@@ -7,6 +7,7 @@ mod ashlar;
 mod beside;
 mod cinder;
 mod crash;
+mod credentials;
 mod diagnosis;
 mod difference;
 mod faults;

@@ -11,7 +11,7 @@ use crate::config::S3Config;
 
 /// What of the environment has to do with credentials. The rest (`AWS_ENDPOINT`, `AWS_BUCKET` ...) is not ours to
 /// follow: what is in the settings stands.
-const ENVIRONMENT: [(&str, Key); 9] = [
+const ENVIRONMENT: [(&str, Key); 10] = [
     ("AWS_ACCESS_KEY_ID", Key::AccessKeyId),
     ("AWS_SECRET_ACCESS_KEY", Key::SecretAccessKey),
     ("AWS_SESSION_TOKEN", Key::Token),
@@ -30,7 +30,18 @@ const ENVIRONMENT: [(&str, Key); 9] = [
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
         Key::ContainerAuthorizationTokenFile,
     ),
+    (METADATA_ENDPOINT, Key::MetadataEndpoint),
 ];
+
+/// The address of the instance's metadata service, as Amazon's own programs take it.
+const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+
+/// Where that is not Amazon's own address: the host and port of the metadata service.
+pub(crate) fn metadata_host() -> Option<String> {
+    let endpoint = set(METADATA_ENDPOINT)?;
+    let (_, rest) = endpoint.split_once("://")?;
+    rest.split('/').next().map(str::to_owned)
+}
 
 #[derive(Debug, Default, PartialEq)]
 struct Profile {

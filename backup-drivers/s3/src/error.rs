@@ -64,7 +64,13 @@ impl Failure {
     pub(crate) fn store(error: &object_store::Error) -> Self {
         let text = error.to_string();
         // The credential providers fail with texts of their own kind.
-        if text.contains("169.254.") || text.contains("token request") {
+        let asks_for_keys = [
+            "169.254.",
+            "/latest/api/token",
+            "/latest/meta-data/",
+            "token request",
+        ];
+        if asks_for_keys.iter().any(|part| text.contains(part)) {
             return Self::NoCredentials {
                 reason: "no keys are set, and the instance's metadata service gives none".into(),
             };
