@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::syntax::{Options, truth};
-use super::table::{CinderOption, OPTIONS, Way};
+use super::table::{self, CinderOption, Way};
 
 /// The name that the repository gets.
 pub(crate) const REPOSITORY: &str = "cinder";
@@ -59,8 +59,7 @@ pub(crate) fn convert(text: &str) -> Result<Converted> {
         .find(|(module, _)| driver.starts_with(module))
         .map_or("", |(_, kind)| kind);
     for name in options.names() {
-        let known = OPTIONS.iter().find(|o| o.name == name);
-        let Some(option) = known else {
+        let Some(option) = table::find(name) else {
             if name.starts_with("backup_") {
                 made.leave(&options, name, "no option of Cinder 29's");
             }
@@ -382,7 +381,7 @@ impl Converted {
 
 #[cfg(test)]
 mod tests {
-    use super::super::table::PARAMETERS;
+    use super::super::table::{PARAMETERS, options};
     use super::*;
 
     /// The rows of the page: the first cell's word, and all cells but the first.
@@ -400,7 +399,7 @@ mod tests {
     #[test]
     fn the_page_and_the_table_say_the_same() {
         let page = rows(include_str!("../../../docs/from-cinder.md"));
-        assert_eq!(page.len(), OPTIONS.len() + PARAMETERS.len());
+        assert_eq!(page.len(), options().count() + PARAMETERS.len());
         let here = |option: &CinderOption| {
             let setting = if option.setting.is_empty() {
                 "nothing".to_owned()
@@ -413,7 +412,7 @@ mod tests {
                 format!("{setting}: {}", option.note)
             }
         };
-        for option in OPTIONS {
+        for option in options() {
             let of = if option.types.is_empty() {
                 "all".to_owned()
             } else {
@@ -422,7 +421,7 @@ mod tests {
             assert_eq!(page[option.name], [of, here(option)], "{}", option.name);
         }
         for (parameter, name) in PARAMETERS {
-            let option = OPTIONS.iter().find(|o| o.name == *name).unwrap();
+            let option = table::find(name).unwrap();
             let expected = [format!("`{name}`"), here(option)];
             assert_eq!(page[*parameter], expected, "{parameter}");
         }
@@ -430,7 +429,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_the_table_is_one_of_ours() {
-        for option in OPTIONS.iter().filter(|o| !o.setting.is_empty()) {
+        for option in options().filter(|o| !o.setting.is_empty()) {
             if option.types == ["swift"] && !backup_drivers::in_this_build().contains(&"swift") {
                 continue;
             }
