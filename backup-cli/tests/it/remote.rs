@@ -3,9 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::ashlar::{Home, noise, overwrite};
+use crate::ashlar::{Home, files, noise, overwrite};
+use crate::rights::swift_v3;
+use crate::secrets::clean;
 use crate::servers::{self, Server};
 
 const LENGTH: usize = 5_000_000;
@@ -107,6 +111,63 @@ fn a_check_of_each_server_finds_all_that_backups_need_and_leaves_nothing() {
         let place = remote.unwrap()["place"].as_str().unwrap().to_owned();
         assert!(place.contains(&server.container), "{place}");
     }
+}
+
+#[test]
+fn a_users_own_account_is_in_the_record_and_the_users_token_is_not() {
+    let Some(server) = servers::swift_v3() else {
+        return;
+    };
+    let (account, token) = swift_v3(&server);
+    let server = server.per_user(&account, &token);
+    let home = server.home();
+    let image = home.volume("v", LENGTH);
+    create(&home, "b0");
+    let shown = home.json(&["volume", "backup", "show", "b0"]);
+    assert_eq!(shown["account"], account);
+    let record = home.json(&["volume", "backup", "record", "export", "b0"]);
+    let told = STANDARD
+        .decode(record["backup_url"].as_str().unwrap())
+        .unwrap();
+    let told = String::from_utf8(told).unwrap();
+    assert!(told.contains(&account), "{told}");
+    clean(&server, &told, "the record");
+    for file in files(&home.path()) {
+        if file.extension().is_none_or(|e| e != "secret") {
+            let bytes = fs::read(&file).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            clean(&server, &text, &file.display().to_string());
+        }
+    }
+
+    // A scan of the account knows it, too.
+    let other = server.home();
+    other.good(&scan_of(&server, &["--import"]));
+    let shown = other.json(&["volume", "backup", "show", "b0"]);
+    assert_eq!(shown["account"], account);
+    other.good(&["volume", "backup", "restore", "--name", "back", "b0"]);
+    assert!(other.data_of("back") == fs::read(&image).unwrap());
+
+    // Where the settings name another account, what is not there is not taken for gone.
+    let moved = server.clone().with("storage_url", format!("{account}0"));
+    moved.configure(&home);
+    let err = home.bad(&["volume", "backup", "delete", "b0"]);
+    assert!(
+        err.contains(&format!("lies in the account {account}")),
+        "{err}"
+    );
+    let err = home.bad(&[
+        "volume",
+        "backup",
+        "record",
+        "import",
+        record["backup_service"].as_str().unwrap(),
+        record["backup_url"].as_str().unwrap(),
+    ]);
+    assert!(err.contains(&account), "{err}");
+    server.configure(&home);
+    home.good(&["volume", "backup", "delete", "b0"]);
+    assert_eq!(server.objects(), []);
 }
 
 #[test]

@@ -11,7 +11,8 @@ const LENGTH: usize = 3_000_000;
 /// How tokens begin: those of Swift's own users, alone and beside Keystone's, and Keystone's.
 const TOKENS: [&str; 3] = ["AUTH_tk", "OWN_tk", "gAAAAA"];
 
-fn clean(server: &Server, text: &str, place: &str) {
+/// No secret of the server's, and no token, is in the text.
+pub(crate) fn clean(server: &Server, text: &str, place: &str) {
     for secret in server.secrets() {
         // The accounts of test servers have words for secrets; as a word of a name they say nothing.
         let shown = text.match_indices(secret).any(|(at, _)| {

@@ -184,6 +184,21 @@ impl Server {
         self
     }
 
+    /// The same Swift as a user sees it who has an account and a token and signs in nowhere.
+    pub(crate) fn per_user(&self, account: &str, token: &str) -> Self {
+        Self {
+            name: "swift per_user",
+            settings: vec![
+                ("type", "swift".into()),
+                ("auth", "per_user".into()),
+                ("storage_url", account.into()),
+                ("container", self.container.clone()),
+            ],
+            secrets: vec![("token", token.into())],
+            ..self.clone()
+        }
+    }
+
     /// The setting's value.
     pub(crate) fn setting(&self, name: &str) -> &str {
         let found = self.settings.iter().find(|(n, _)| *n == name);

@@ -1,203 +1,35 @@
-//! Both ways with Cinder's own s3 driver, on the same servers: chains whose links are ours and Cinder's in turn.
-//!
-//! `ASHLAR_TEST_CINDER_PYTHON` names the Python of an environment that `scripts/cinder/setup.sh` made.
+//! Both ways with Cinder's own s3 driver, on the same servers.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
+use backup_s3::S3Repository;
+use cinder_chains::{Cinder, python, take_turns};
 
-use backup_core::format::record::export;
-use backup_core::testing::MemoryDevice;
-use backup_core::{
-    Attachment, Backup, BackupRecord, BackupRequest, BlockDevice, ByteRange, Chain, ChunkedBackup,
-    ContainerName, Layer, RestoreOptions, Timestamp, VolumeId,
-};
-use backup_s3::{S3Config, S3Repository};
-use sha2::{Digest, Sha256};
-
-use crate::life::{context, engine, scan};
-use crate::servers::{all, named, noise, open};
-
-const LENGTH: u64 = 5_000_000;
-
-/// Cinder's driver with its settings, and a folder for its files.
-struct Oracle {
-    python: String,
-    settings: Vec<String>,
-    folder: tempfile::TempDir,
-}
-
-impl Oracle {
-    fn new(python: &str, config: &S3Config, bucket: &ContainerName) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = [
-            "--driver=s3",
-            "--chunk-size=1048576",
-            "--sha-block-size=32768",
-            &format!("--endpoint={}", config.endpoint_url.as_ref().unwrap()),
-            &format!("--access-key={}", config.access_key.as_ref().unwrap()),
-            &format!("--secret-key={}", secret()),
-            &format!("--bucket={bucket}"),
-        ];
-        Self {
-            python: python.to_owned(),
-            settings: settings.iter().map(ToString::to_string).collect(),
-            folder,
-        }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn run(&self, command: &str, arguments: &[String]) {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/cinder/oracle.py");
-        let output = Command::new(&self.python)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .arg(script)
-            .arg(command)
-            .args(&self.settings)
-            .args(arguments)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&output.stdout);
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{command}: {told} {error}");
-    }
-}
+use crate::life::engine;
+use crate::servers::{all, list, open};
 
 /// The secret of the servers of these tests: moto takes any.
 fn secret() -> String {
     std::env::var("ASHLAR_TEST_S3_RGW_SECRET").unwrap_or_else(|_| "any".into())
 }
 
-fn layer(record: &BackupRecord) -> Layer {
-    Layer {
-        id: record.id,
-        location: record.location.clone().unwrap(),
-    }
-}
-
-fn content(volume: &MemoryDevice) -> Vec<u8> {
-    volume.peek(0, usize::try_from(LENGTH).unwrap())
-}
-
-async fn back_up(
-    engine: &ChunkedBackup,
-    of: VolumeId,
-    volume: &MemoryDevice,
-    parent: Option<&Layer>,
-) {
-    let mut request = BackupRequest::new(of, Timestamp::now());
-    request.name = Some("ours".into());
-    let plan = engine.plan(&request).unwrap();
-    let source = Attachment::new(Arc::new(volume.copy()));
-    engine
-        .create(&plan, parent, &source, &context())
-        .await
-        .unwrap();
-}
-
-fn change(volume: &MemoryDevice, seed: u64) {
-    volume.poke((1 << 20) - 50, &noise(100, seed));
-    volume.poke_zeroes(ByteRange::at(seed * 500_000, 200_000).unwrap());
-    volume.poke(LENGTH - 1, &[u8::try_from(seed).unwrap()]);
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_chain_of_ours_and_cinders_restores_by_both() {
-    let Some(python) = named("ASHLAR_TEST_CINDER_PYTHON") else {
+    let Some(python) = python() else {
+        println!("skipped: ASHLAR_TEST_CINDER_PYTHON is not set");
         return;
     };
     for (name, config) in all() {
         let (_, bucket) = open(&config).await;
         let config = config.with_bucket(bucket.as_str());
+        let settings = [
+            format!("--endpoint={}", config.endpoint_url.as_ref().unwrap()),
+            format!("--access-key={}", config.access_key.as_ref().unwrap()),
+            format!("--secret-key={}", secret()),
+            format!("--bucket={bucket}"),
+        ];
+        let cinder = Cinder::new(&python, "s3", settings);
         let engine = engine(S3Repository::new(&config).unwrap());
-        let oracle = Oracle::new(&python, &config, &bucket);
-        let volume = MemoryDevice::new(LENGTH);
-        let id = VolumeId::generate();
-        volume.poke(0, &noise(4_000_000, 1));
-        let mut contents = vec![content(&volume)];
-        back_up(&engine, id, &volume, None).await;
-        for n in 1..4_u64 {
-            let records = scan(&engine, &bucket).await;
-            let parent = records.last().unwrap();
-            change(&volume, n);
-            contents.push(content(&volume));
-            // Times in the names have whole seconds; the scan's order stands on the records' own.
-            if n == 2 {
-                back_up(&engine, id, &volume, Some(&layer(parent))).await;
-                continue;
-            }
-            std::fs::write(oracle.file("volume.img"), contents.last().unwrap()).unwrap();
-            let mut arguments = vec![
-                format!("--volume-file={}", oracle.file("volume.img").display()),
-                format!("--volume-id={id}"),
-                format!("--parent={}", parent.id),
-            ];
-            arguments.extend(exported(&oracle, &records));
-            oracle.run("backup", &arguments);
-        }
-        let records = scan(&engine, &bucket).await;
-        assert_eq!(records.len(), 4, "{name}");
-        let layers: Vec<_> = records.iter().map(layer).collect();
-        for (n, expected) in contents.iter().enumerate() {
-            let target = MemoryDevice::from_bytes(&vec![0xa5; expected.len()]);
-            let device: Arc<dyn BlockDevice> = Arc::new(target.clone());
-            let chain = Chain::new(layers[..=n].to_vec()).unwrap();
-            let options = RestoreOptions::default();
-            let cx = context();
-            engine
-                .restore(&chain, &device, &options, &cx)
-                .await
-                .unwrap();
-            assert_eq!(sum(&content(&target)), sum(expected), "{name} {n} by us");
-
-            // Each start of Cinder costs seconds: its first restore and its longest chain will do.
-            if !matches!(n, 0 | 3) {
-                continue;
-            }
-            let out = oracle.file("restored.img");
-            let mut arguments = vec![
-                format!("--backup-id={}", records[n].id),
-                format!("--out={}", out.display()),
-                format!("--size={LENGTH}"),
-                "--existing".into(),
-                "--prefill=0xa5".into(),
-            ];
-            arguments.extend(exported(&oracle, &records[..=n]));
-            oracle.run("restore", &arguments);
-            let restored = std::fs::read(&out).unwrap();
-            assert_eq!(sum(&restored), sum(expected), "{name} {n} by Cinder");
-        }
-        // What Cinder deletes is gone for us, and the other way round.
-        let mut arguments = vec![format!("--backup-id={}", records[3].id)];
-        arguments.extend(exported(&oracle, &records));
-        oracle.run("delete", &arguments);
-        for layer in layers[..3].iter().rev() {
-            engine.delete(layer, &context()).await.unwrap();
-        }
+        take_turns(name, &engine, Some(&bucket), &cinder).await;
         let left = S3Repository::new(&config).unwrap();
-        let left = crate::servers::list(&left, &bucket, "").await;
-        assert_eq!(left, [], "{name}");
+        assert_eq!(list(&left, &bucket, "").await, [], "{name}");
     }
-}
-
-/// The records as files that Cinder's own import reads.
-fn exported(oracle: &Oracle, records: &[BackupRecord]) -> Vec<String> {
-    let write = |record: &BackupRecord| {
-        let exported = export(record).unwrap();
-        let record_of = serde_json::json!({
-            "backup_service": exported.backup_service,
-            "backup_url": exported.backup_url,
-        });
-        let file = oracle.file(&format!("{}.json", record.id));
-        std::fs::write(&file, record_of.to_string()).unwrap();
-        format!("--record={}", file.display())
-    };
-    records.iter().map(write).collect()
-}
-
-fn sum(image: &[u8]) -> String {
-    hex::encode(Sha256::digest(image))
 }
