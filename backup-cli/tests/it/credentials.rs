@@ -2,66 +2,11 @@
 //! instance's metadata.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use crate::ashlar::{Home, ran};
+use crate::http::Recorder;
 use crate::servers;
-
-/// A server that keeps the heads of all requests and answers each as it is told. It ends with the process.
-#[derive(Clone)]
-struct Recorder {
-    url: String,
-    heads: Arc<Mutex<Vec<String>>>,
-}
-
-impl Recorder {
-    /// `answer` gives the status line and the body of a request's head.
-    fn new(answer: impl Fn(&str) -> (&'static str, String) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let this = Self {
-            url: format!("http://{}", listener.local_addr().unwrap()),
-            heads: Arc::default(),
-        };
-        let heads = Arc::clone(&this.heads);
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let head = read(&client);
-                let (status, body) = answer(&head);
-                heads.lock().unwrap().push(head);
-                let length = body.len();
-                let _gone = (&client).write_all(
-                    format!(
-                        "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-                    )
-                    .as_bytes(),
-                );
-            }
-        });
-        this
-    }
-
-    fn heads(&self) -> String {
-        self.heads.lock().unwrap().join("\n")
-    }
-}
-
-/// A request's head; its body is read and forgotten.
-fn read(client: &TcpStream) -> String {
-    let mut request = BufReader::new(client);
-    let (mut head, mut line, mut length) = (String::new(), String::new(), 0);
-    while let Ok(3..) = request.read_line(&mut line) {
-        if let Some(told) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = told.trim().parse().unwrap_or(0);
-        }
-        head.push_str(&line);
-        line.clear();
-    }
-    let _body = std::io::copy(&mut request.take(length), &mut std::io::sink());
-    head
-}
 
 fn home(settings: &str) -> Home {
     let home = Home::new();
@@ -135,7 +80,7 @@ const KEYS: &str = "{\"Code\": \"Success\", \"AccessKeyId\": \"AKOFTHISMACHINE\"
 
 /// A server of S3 that refuses everything, so that only what it was sent is looked at.
 fn refusing() -> Recorder {
-    Recorder::new(|_| ("403 Forbidden", String::new()))
+    Recorder::answering(|_| ("403 Forbidden", String::new()))
 }
 
 /// The server was asked with the keys that the metadata gave, which nobody saw.
@@ -143,7 +88,7 @@ fn asked_with_those_keys(server: &Recorder, mut command: Command) {
     let done = ran(command.output().unwrap());
     assert_eq!(done.status, 1, "{done:?}");
     assert!(!format!("{done:?}").contains("hush"), "{done:?}");
-    let heads = server.heads();
+    let heads = server.heads().join("\n");
     assert!(heads.contains("Credential=AKOFTHISMACHINE/"), "{heads}");
     assert!(
         heads
@@ -155,7 +100,7 @@ fn asked_with_those_keys(server: &Recorder, mut command: Command) {
 
 #[test]
 fn keys_come_from_the_instances_metadata() {
-    let metadata = Recorder::new(|head| {
+    let metadata = Recorder::answering(|head| {
         let line = head.lines().next().unwrap_or_default();
         match line.split(' ').nth(1).unwrap_or_default() {
             "/latest/api/token" if line.starts_with("PUT ") => ("200 OK", "hush-session".into()),
@@ -176,12 +121,12 @@ fn keys_come_from_the_instances_metadata() {
     command.env("AWS_EC2_METADATA_SERVICE_ENDPOINT", &metadata.url);
     asked_with_those_keys(&server, command);
     // One provider for all buckets and requests: the keys are fetched once.
-    assert_eq!(metadata.heads.lock().unwrap().len(), 3);
+    assert_eq!(metadata.heads().len(), 3);
 }
 
 #[test]
 fn keys_come_from_the_containers_metadata() {
-    let metadata = Recorder::new(|head| {
+    let metadata = Recorder::answering(|head| {
         if head.contains("hush-of-the-pod") {
             ("200 OK", KEYS.into())
         } else {
@@ -204,7 +149,7 @@ fn keys_come_from_the_containers_metadata() {
 
 #[test]
 fn where_no_keys_are_it_is_told_what_to_set() {
-    let metadata = Recorder::new(|_| ("404 Not Found", String::new()));
+    let metadata = Recorder::answering(|_| ("404 Not Found", String::new()));
     let server = refusing();
     let home = home(&format!("endpoint_url = {:?}\nretries = 1\n", server.url));
     let mut command = home.command(&["repository", "check", "remote"]);
@@ -215,5 +160,34 @@ fn where_no_keys_are_it_is_told_what_to_set() {
         done.err.contains("set access_key and secret_key"),
         "{done:?}"
     );
-    assert_eq!(server.heads(), "", "nothing is asked without keys");
+    assert_eq!(server.heads(), [""; 0], "nothing is asked without keys");
+}
+
+#[test]
+fn a_bucket_may_be_a_part_of_the_hosts_name_and_a_proxy_stand_before_it() {
+    let Some(server) = servers::radosgw() else {
+        return;
+    };
+    let proxy = Recorder::forwarding(server.setting("endpoint_url"));
+    let server = server
+        .with("endpoint_url", "http://s3.test")
+        .with("virtual_host_style", "true");
+    let home = server.home();
+    let run = |arguments: &[&str]| {
+        let mut command = home.command(arguments);
+        command.env("HTTP_PROXY", &proxy.url);
+        works(command, &format!("{arguments:?}"));
+    };
+    home.volume("v", 3_000_000);
+    run(&["repository", "check", "remote"]);
+    run(&["volume", "backup", "create", "--name", "b", "v"]);
+    run(&["volume", "backup", "verify", "b"]);
+    run(&["volume", "backup", "delete", "b"]);
+    let host = format!("http://{}.s3.test/", server.container);
+    let heads = proxy.heads();
+    assert!(heads.len() > 20, "{heads:?}");
+    for head in heads {
+        let first = head.lines().next().unwrap();
+        assert!(first.contains(&host), "{first}");
+    }
 }

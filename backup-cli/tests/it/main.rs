@@ -12,6 +12,7 @@ mod diagnosis;
 mod difference;
 mod faults;
 mod from_cinder;
+mod http;
 mod kill;
 mod life;
 mod nfs;

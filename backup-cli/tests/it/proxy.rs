@@ -1,10 +1,12 @@
 //! A TCP proxy between the binary and a server that harms connections and counts requests.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::http::{answer, forget_body, read_head};
 
 /// What happens to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,27 +136,16 @@ impl State {
         let _done = up.join();
     }
 
-    /// Reads a request to its end, so that the client does not meet a closed door while it speaks, and refuses it.
+    /// Refuses a connection's first request.
     fn refuse(&self, client: &TcpStream) {
         let mut request = BufReader::new(client);
-        let (mut line, mut length) = (String::new(), 0);
-        while let Ok(1..) = request.read_line(&mut line) {
-            let head = line.trim_end().to_ascii_lowercase();
-            if head.is_empty() {
-                self.requests.fetch_add(1, Ordering::Relaxed);
-                self.harmed.fetch_add(1, Ordering::Relaxed);
-                break;
-            }
-            if let Some(told) = head.strip_prefix("content-length:") {
-                length = told.trim().parse().unwrap_or(0);
-            }
-            line.clear();
-        }
-        let _body = std::io::copy(&mut request.take(length), &mut std::io::sink());
-        let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        let mut writer = client;
-        let _answered = writer.write_all(answer.as_bytes());
-        let _gone = client.shutdown(Shutdown::Write);
+        let Some((_, length)) = read_head(&mut request) else {
+            return;
+        };
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.harmed.fetch_add(1, Ordering::Relaxed);
+        forget_body(&mut request, length);
+        answer(client, "503 Busy", "");
     }
 
     /// Carries bytes one way until the end or the harm.

@@ -238,3 +238,21 @@ async fn create_only_does_not_overwrite_even_where_the_server_ignores_the_condit
         }
     }
 }
+
+#[tokio::test]
+async fn the_storage_class_of_the_settings_is_asked_for() {
+    let classes: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let seen = Arc::clone(&classes);
+    let fake = Fake::start(move |_, head| {
+        let asked = head.contains("x-amz-storage-class: standard_ia");
+        seen.lock().unwrap().push(asked);
+        Reply::Whole(200, "etag: \"e\"\r\n", String::new())
+    })
+    .await;
+    let mut config = fake.config();
+    let object = key(&container("b"), "k");
+    put(&S3Repository::new(&config).unwrap(), &object, noise(10, 1)).await;
+    config.storage_class = Some("STANDARD_IA".into());
+    put(&S3Repository::new(&config).unwrap(), &object, noise(10, 1)).await;
+    assert_eq!(*classes.lock().unwrap(), [false, true]);
+}
