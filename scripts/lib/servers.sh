@@ -15,6 +15,7 @@ has_radosgw() {
   done
   /usr/bin/python3 -c 'import rados' 2>/dev/null
 }
+has_libfaketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
 has_swift() { have curl && have memcached && have_venv; }
 
 # install_packages PACKAGE...: as root on Debian; waits for another apt-get that runs.

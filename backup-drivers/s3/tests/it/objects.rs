@@ -1,5 +1,7 @@
 //! Objects: odd names, checksums, deletes of many, listings of buckets that others use too.
 
+use std::sync::{Arc, Mutex};
+
 use backup_core::{ErrorKind, PutMode, Repository};
 use backup_s3::{ChecksumKind, S3Repository};
 use bytes::Bytes;
