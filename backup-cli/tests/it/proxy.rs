@@ -47,7 +47,7 @@ struct State {
     /// The harm, and how many more connections it comes to.
     harm: Mutex<Option<(Harm, u64)>>,
     requests: AtomicU64,
-    connections: AtomicU64,
+    received: AtomicU64,
     harmed: AtomicU64,
 }
 
@@ -62,13 +62,12 @@ impl Proxy {
             target,
             harm: Mutex::new(None),
             requests: AtomicU64::new(0),
-            connections: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             harmed: AtomicU64::new(0),
         });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                shared.connections.fetch_add(1, Ordering::Relaxed);
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || shared.serve(&client));
             }
@@ -100,6 +99,11 @@ impl Proxy {
     /// Heads of requests that went to the server, or would have.
     pub(crate) fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that came from the server.
+    pub(crate) fn received(&self) -> u64 {
+        self.state.received.load(Ordering::Relaxed)
     }
 
     pub(crate) fn harmed(&self) -> u64 {
@@ -164,6 +168,8 @@ impl State {
                     .filter(|w| *w == b" HTTP/1.1\r\n")
                     .count();
                 self.requests.fetch_add(heads as u64, Ordering::Relaxed);
+            } else {
+                self.received.fetch_add(n as u64, Ordering::Relaxed);
             }
             carried += n as u64;
             match harm {

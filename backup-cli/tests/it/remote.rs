@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
+use backup_core::{ObjectKey, PutMode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt;
 use serde_json::Value;
 
 use crate::ashlar::{Home, files, noise, overwrite};
+use crate::proxy::Proxy;
 use crate::rights::swift_v3;
 use crate::secrets::clean;
 use crate::servers::{self, Server};
@@ -260,4 +264,67 @@ fn what_cinders_driver_wrote_restores_from_each_server() {
             Value::Array(vec![])
         );
     }
+}
+
+/// So many small objects that belong to no backup that is complete.
+fn fill(server: &Server, count: usize) {
+    const OF_NOBODY: &str = "volume_6841e3d1-8a1a-4496-bc51-f7c04b787e8f/20260101000000/az_nova_backup_83dadb43-2aa9-4c0b-bc05-a12203a8f4cb";
+    let (repository, container) = (server.open(), server.container());
+    servers::run(async move {
+        let puts = (0..count).map(|n| {
+            let key = ObjectKey::new(&container, format!("{OF_NOBODY}-{n:06}")).unwrap();
+            let repository = Arc::clone(&repository);
+            async move {
+                let put = repository.put(&key, "x".into(), PutMode::Overwrite);
+                put.await.unwrap();
+            }
+        });
+        futures::stream::iter(puts)
+            .buffer_unordered(32)
+            .collect::<()>()
+            .await;
+    });
+}
+
+#[test]
+#[ignore = "stores 100 000 objects on each server: half an hour; ASHLAR_TEST_OBJECTS says how many"]
+fn a_container_of_100_000_objects_is_scanned_by_its_listing_and_the_ends_of_metadata() {
+    let count = std::env::var("ASHLAR_TEST_OBJECTS").ok();
+    let count: usize = count.map_or(100_000, |count| count.parse().unwrap());
+    for server in servers::all() {
+        let name = server.name;
+        let home = server.home();
+        let image = home.volume("v", 24 << 20);
+        // 384 objects of 64 KiB: metadata of more than 64 KiB, which is read by its ends.
+        overwrite(&image, 0, &noise(24 << 20, 5));
+        let small = ["-o", "backup.chunk_size=64KiB"];
+        let make = ["volume", "backup", "create", "--name", "b0", "v"];
+        home.good(&[&small[..], &make].concat());
+        fill(&server, count);
+
+        let (setting, url) = if server.is_s3() {
+            ("endpoint_url", server.setting("endpoint_url").to_owned())
+        } else {
+            ("storage_url", server.account_url())
+        };
+        let line = Proxy::new(&url);
+        let through = server.with(setting, line.instead_of(&url));
+        scanned(&through, &line, count, name);
+    }
+}
+
+/// Scans through the line, and looks how much went over it.
+fn scanned(server: &Server, line: &Proxy, count: usize, name: &str) {
+    let other = server.home();
+    let begun = std::time::Instant::now();
+    let found = other.json(&scan_of(server, &["--import"]));
+    let seconds = begun.elapsed().as_secs_f64();
+    let (requests, bytes) = (line.requests(), line.received());
+    println!(
+        "{name}: {count} objects scanned in {seconds:.1} s, {requests} requests, {bytes} bytes"
+    );
+    assert_eq!(found.as_array().unwrap().len(), 1, "{name}");
+    // Pages of at least 1000 names, two ends of one metadata object, a sign-in, a look at the hash list.
+    let pages = u64::try_from(count / 1000).unwrap();
+    assert!(requests <= pages + 12, "{name}: {requests} requests");
 }
