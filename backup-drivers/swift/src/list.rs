@@ -22,6 +22,9 @@ pub(crate) struct Entry {
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) bytes: u64,
+    /// The MD5 of an object's bytes.
+    #[serde(default)]
+    pub(crate) hash: Option<String>,
     #[serde(default)]
     pub(crate) last_modified: Option<String>,
     #[serde(default)]

@@ -246,24 +246,27 @@ struct ManifestEntry {
 }
 
 /// The manifest of an object, where it is a static large one.
-pub(crate) async fn manifest_of(store: &Store, key: &ObjectKey) -> Result<Option<Manifest>> {
+pub(crate) async fn manifest_of(store: &Arc<Store>, key: &ObjectKey) -> Result<Option<Manifest>> {
     const OPERATION: &str = "look at object";
     let path = object_path(key)?;
     let failed = |f: Failure| f.into_error(OPERATION, key);
-    match store.head(&path).await {
-        Ok(head) if head.is_large => {}
+    let head = match store.head(&path).await {
+        Ok(head) if head.is_large => head,
         Ok(_) => return Ok(None),
         Err(failure) if failure.is(ErrorKind::NotFound) => return Ok(None),
         Err(failure) => return Err(failed(failure)),
-    }
+    };
     let ask = Ask::new(Method::GET, path).query("multipart-manifest", "get");
     let answer = match store.wire.send(&ask).await {
         Err(failure) if failure.is(ErrorKind::NotFound) => return Ok(None),
         answer => answer.map_err(failed)?,
     };
+    let container = store.segment_container(key.container())?;
+    if answer.body.is_empty() {
+        return listed_manifest(store, key, container, &head.etag).await;
+    }
     let entries: Vec<ManifestEntry> =
         serde_json::from_slice(&answer.body).map_err(|e| failed(Failure::malformed(e)))?;
-    let container = store.segment_container(key.container())?;
     let ours = format!("/{container}/{}", beginning(key));
     let is_ours = |entry: &ManifestEntry| entry.name.starts_with(&ours);
     let root = container.as_str().len() + 2;
@@ -280,6 +283,33 @@ pub(crate) async fn manifest_of(store: &Store, key: &ObjectKey) -> Result<Option
     }))
 }
 
+/// The manifest of an object where the server does not show it, as Ceph's gateway does not: of the uploads whose
+/// segments are there it is the one that the object's ETag is of.
+async fn listed_manifest(
+    store: &Arc<Store>,
+    key: &ObjectKey,
+    container: ContainerName,
+    etag: &str,
+) -> Result<Option<Manifest>> {
+    let found = find(store, &container, key.container(), key.name()).await?;
+    let of_object = found
+        .into_iter()
+        .find(|((object, _), upload)| object == key.name() && upload.etag() == etag);
+    Ok(Some(match of_object {
+        Some(((_, id), upload)) => Manifest {
+            id: Some(id),
+            container,
+            names: upload.names,
+        },
+        // Another's, in a place of its own.
+        None => Manifest {
+            id: None,
+            container,
+            names: Vec::new(),
+        },
+    }))
+}
+
 /// The segments of one upload, as a listing shows them.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
@@ -287,6 +317,15 @@ pub(crate) struct Found {
     pub(crate) bytes: u64,
     /// When the last of them was stored, where the server tells.
     pub(crate) newest: Option<Timestamp>,
+    /// Over their MD5s.
+    sum: Md5,
+}
+
+impl Found {
+    /// The ETag of a large object that they make.
+    fn etag(&self) -> String {
+        hex::encode(self.sum.clone().finalize())
+    }
 }
 
 /// The segments in `segment_container` of the objects of `container` whose names begin with `prefix`, by object and
@@ -313,6 +352,7 @@ pub(crate) async fn find(
         let time = entry.last_modified.and_then(|t| t.parse().ok());
         upload.newest = upload.newest.max(time);
         upload.bytes += entry.bytes;
+        upload.sum.update(entry.hash.unwrap_or_default());
         upload.names.push(entry.name);
     }
     Ok(found)
