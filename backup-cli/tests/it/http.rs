@@ -117,7 +117,7 @@ fn pass_on(
     }
     told.push_str("Connection: close\r\n\r\n");
     server.write_all(told.as_bytes())?;
-    std::io::copy(&mut client.take(length), server)?;
+    std::io::copy(&mut client.by_ref().take(length), server)?;
     std::io::copy(server, &mut client.get_ref())?;
     client.get_ref().shutdown(Shutdown::Write)
 }

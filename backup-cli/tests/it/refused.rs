@@ -1,6 +1,6 @@
 //! What real servers refuse though every setting is right: a clock that is wrong, an account that is full.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::ashlar::{Home, Ran, ran};
 use crate::rights::{radosgw_admin, radosgw_user, swift_post, swift_v1, swift_v3};
@@ -23,7 +23,7 @@ fn libfaketime() -> Option<PathBuf> {
 }
 
 /// Runs the binary with a clock that is `off`.
-fn with_clock(home: &Home, library: &PathBuf, off: &str, arguments: &[&str]) -> Ran {
+fn with_clock(home: &Home, library: &Path, off: &str, arguments: &[&str]) -> Ran {
     let output = home
         .command(arguments)
         .env("LD_PRELOAD", library)
