@@ -229,6 +229,8 @@ pub(crate) struct Manifest {
     container: ContainerName,
     /// Its segments that we made.
     names: Vec<String>,
+    /// Whether it is known which they are. Where it is not, any may be in use.
+    pub(crate) is_known: bool,
 }
 
 impl Manifest {
@@ -280,6 +282,7 @@ pub(crate) async fn manifest_of(store: &Arc<Store>, key: &ObjectKey) -> Result<O
         id: id.map(|(_, id)| id.to_owned()),
         container,
         names,
+        is_known: true,
     }))
 }
 
@@ -300,12 +303,13 @@ async fn listed_manifest(
             id: Some(id),
             container,
             names: upload.names,
+            is_known: true,
         },
-        // Another's, in a place of its own.
         None => Manifest {
             id: None,
             container,
             names: Vec::new(),
+            is_known: false,
         },
     }))
 }

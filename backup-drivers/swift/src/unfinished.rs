@@ -64,6 +64,7 @@ impl SwiftRepository {
             let key = ObjectKey::new(container, name.clone())?;
             match segments::manifest_of(store, &key).await? {
                 Some(manifest) if manifest.id.as_ref() == Some(&id) => continue,
+                Some(manifest) if !manifest.is_known => continue,
                 Some(_) => {}
                 // Servers that cannot be reached hide an object from a look at it, but not from a listing. It would
                 // be lost with its segments, so that both must agree.
