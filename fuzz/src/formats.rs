@@ -205,6 +205,7 @@ fn exported_record(url: &str) {
         project_id: "project".to_owned(),
         repository: "default".to_owned(),
         service: SERVICE.to_owned(),
+        account: None,
         host: None,
         availability_zone: None,
         at: Timestamp::from_micros(0).expect("the epoch is a time"),
