@@ -47,7 +47,7 @@ fn a_clock_that_is_an_hour_off_is_told_by_a_check_and_by_a_backup() {
         assert_eq!(checked.status, 1, "{off}: {checked:?}");
         assert!(
             checked.err.contains("failed: open the container: ")
-                && checked.err.contains("RequestTimeTooSkewed")
+                && checked.out.contains("RequestTimeTooSkewed")
                 && checked.err.contains("set the clock"),
             "{off}: {checked:?}"
         );
@@ -107,7 +107,7 @@ fn limited() -> Vec<(Server, Limit)> {
         all.push((
             server,
             Box::new(move |bytes| {
-                let limit = bytes.map(|b| b.to_string()).unwrap_or_default();
+                let limit = bytes.unwrap_or(1 << 40);
                 let limit = format!("X-Account-Meta-Quota-Bytes: {limit}");
                 swift_post(&account, &token, &[&limit]);
             }),
@@ -120,7 +120,7 @@ fn limited() -> Vec<(Server, Limit)> {
         all.push((
             server,
             Box::new(move |bytes| {
-                let limit = bytes.map(|b| b.to_string()).unwrap_or_default();
+                let limit = bytes.unwrap_or(1 << 40);
                 let limit = format!("X-Container-Meta-Quota-Bytes: {limit}");
                 swift_post(&url, &token, &[&limit]);
             }),
