@@ -320,7 +320,7 @@ fn scanned(server: &Server, line: &Proxy, count: usize, name: &str) {
     let found = other.json(&scan_of(server, &["--import"]));
     let seconds = begun.elapsed().as_secs_f64();
     let (requests, bytes) = (line.requests(), line.received());
-    println!(
+    eprintln!(
         "{name}: {count} objects scanned in {seconds:.1} s, {requests} requests, {bytes} bytes"
     );
     assert_eq!(found.as_array().unwrap().len(), 1, "{name}");

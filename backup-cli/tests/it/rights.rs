@@ -155,7 +155,7 @@ fn policy_of_the_page(user: &str, bucket: &str) -> Value {
 fn whole_life(server: &Server, home: &Home) {
     let image = home.volume("v", LENGTH);
     home.good(&["volume", "backup", "create", "--name", "full", "v"]);
-    overwrite(&image, 1_000_000, &[7; 100_000]);
+    overwrite(&image, 1_000_000, &vec![7; 100_000]);
     home.good(&[
         "volume",
         "backup",
