@@ -15,6 +15,7 @@ mod faults;
 mod images;
 mod incremental;
 mod io;
+#[cfg(target_env = "gnu")] // the figure is of its allocator
 mod leak;
 mod lives;
 mod model;
