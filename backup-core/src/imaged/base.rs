@@ -132,8 +132,20 @@ pub(super) async fn locate(
     Ok(None)
 }
 
-/// Whether a backup's snapshot is there, and whole: a process that was killed while it made the snapshot may leave one that
-/// is listed and cannot be opened.
+/// Whether a snapshot that is listed can be opened. A process that was killed while it made one may leave what cannot be.
+pub(super) async fn can_be_opened(
+    repository: &Arc<dyn ImageRepository>,
+    key: &ImageKey,
+    snapshot: &str,
+) -> Result<bool> {
+    match repository.open(key, Some(snapshot)).await {
+        Ok(_) => Ok(true),
+        Err(e) if e.is(ErrorKind::NotFound) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether a backup's snapshot is there, and whole.
 pub(super) async fn committed(
     repository: &Arc<dyn ImageRepository>,
     layer: &Layer,
@@ -148,10 +160,8 @@ pub(super) async fn committed(
     let Some(snapshot) = snapshot_of(&snapshots, layer.id, &key)? else {
         return Ok(None);
     };
-    match repository.open(&key, Some(&snapshot.name)).await {
-        Ok(_) => {}
-        Err(e) if e.is(ErrorKind::NotFound) => return Ok(None),
-        Err(e) => return Err(e),
+    if !can_be_opened(repository, &key, &snapshot.name).await? {
+        return Ok(None);
     }
     let mut outcome = Outcome::new(snapshot.length);
     outcome.change_point = Some(ChangePoint::new(snapshot.name.clone())?);

@@ -62,7 +62,13 @@ pub(super) async fn remove(
     let completed = match &orphan.kind {
         // Any backup in it makes it a base image.
         OrphanKind::Backup { .. } => snapshots.iter().any(|s| ceph::is_backup_snapshot(&s.name)),
-        OrphanKind::Leftover(_) => !base::of_backup(&snapshots, layer.id).is_empty(),
+        OrphanKind::Leftover(_) => {
+            let mut whole = false;
+            for snapshot in base::of_backup(&snapshots, layer.id) {
+                whole |= base::can_be_opened(repository, &key, &snapshot.name).await?;
+            }
+            whole
+        }
     };
     if completed || is_written {
         return Ok(false);
@@ -110,7 +116,7 @@ async fn look(
         prefix: ceph::service_metadata(key.name())?,
     };
     if snapshots.iter().any(|s| ceph::is_backup_snapshot(&s.name)) {
-        return unfinished(&image, key, location).await;
+        return unfinished(repository, &image, key, location).await;
     }
     let Some(id) = base.full else {
         // Cinder's backup of a snapshot.
@@ -128,8 +134,9 @@ async fn look(
     Ok(vec![orphan])
 }
 
-/// Backups that are noted on a base image and have no snapshot in it.
+/// Backups that are noted on a base image and have no snapshot in it, and those whose snapshot cannot be opened.
 async fn unfinished(
+    repository: &Arc<dyn ImageRepository>,
     image: &Arc<dyn Image>,
     key: &ImageKey,
     location: Location,
@@ -137,20 +144,27 @@ async fn unfinished(
     // Notes first: one whose backup is completed meanwhile has its snapshot.
     let notes = image.notes(ceph::NOTE_PREFIX).await?;
     let snapshots = image.snapshots().await?;
-    let mut orphans = Vec::new();
+    let mut found = Vec::new();
     for (note, _) in notes {
         let Some(id) = BackupNote::backup_of(&note) else {
             continue;
         };
-        if !base::of_backup(&snapshots, id).is_empty() {
-            continue;
+        if base::of_backup(&snapshots, id).is_empty() {
+            found.push((id, "note of an unfinished incremental"));
         }
+    }
+    for snapshot in snapshots {
+        let Some(id) = ceph::backup_of_snapshot(&snapshot.name) else {
+            continue;
+        };
+        if !base::can_be_opened(repository, key, &snapshot.name).await? {
+            found.push((id, "half-made snapshot of a backup"));
+        }
+    }
+    let mut orphans = Vec::new();
+    for (id, what) in found {
         let record = base::record(key.container(), id)?;
-        let mut leftover = Leftover::new(
-            "note of an unfinished incremental",
-            record,
-            format!("{id} {}", location.prefix),
-        );
+        let mut leftover = Leftover::new(what, record, format!("{id} {}", location.prefix));
         leftover.modified = image.modified().await?;
         let modified = leftover.modified;
         let mut orphan = Orphan::new(OrphanKind::Leftover(leftover));

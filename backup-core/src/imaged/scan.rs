@@ -19,6 +19,9 @@ use crate::timestamp::Timestamp;
 /// Base images looked at at once.
 const LOOKS: usize = 8;
 
+const HALF_MADE: &str = "the snapshot is listed and cannot be opened: a process was killed while it made it, and it is no \
+    backup; `repository orphans --delete` removes it";
+
 /// The base images of `container`, or of all that the repository looks into.
 pub(super) async fn bases(
     repository: &Arc<dyn ImageRepository>,
@@ -91,6 +94,15 @@ async fn look(
         let Some(id) = ceph::backup_of_snapshot(&snapshot.name) else {
             continue;
         };
+        if !base::can_be_opened(repository, key, &snapshot.name).await? {
+            // It was deleted meanwhile, or is half-made.
+            let is_listed = |s: &ImageSnapshot| s.name == snapshot.name;
+            if image.snapshots().await?.iter().any(is_listed) {
+                let name = format!("{key}@{}", snapshot.name);
+                items.push(ScanItem::Broken(Problem::new(name, None, HALF_MADE)));
+            }
+            continue;
+        }
         let layer = Layer {
             id,
             location: location.clone(),

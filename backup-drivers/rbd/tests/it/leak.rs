@@ -19,6 +19,9 @@ const A_ROUND: u64 = 32 << 10; // bytes
 /// The same once: what is in flight when the figure is taken.
 const ONCE: u64 = 512 << 10; // bytes
 
+/// What a job may take, however many came before it.
+const LIMIT: u64 = 384 << 20; // bytes
+
 /// Rounds without a word of how many.
 const FEW: u64 = 12;
 
@@ -101,6 +104,7 @@ async fn rounds(conf: &str, rounds: u64) {
     let told = format!("{before:?}, then {after:?}");
     let may_grow = ONCE + (rounds - warm) * A_ROUND;
     assert!(after.allocated <= before.allocated + may_grow, "{told}");
+    assert!(after.resident < LIMIT, "{told}");
     assert!(after.threads <= before.threads + 32, "{told}");
     assert!(after.files <= before.files + 16, "{told}");
 }

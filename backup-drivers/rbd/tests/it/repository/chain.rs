@@ -6,9 +6,9 @@ use backup_core::format::ceph;
 use backup_core::testing::MemoryDevice;
 use backup_core::volume::{SnapshotRef, VolumeRef};
 use backup_core::{
-    AttachSource, Attachment, Backup, BackupRequest, BlockDevice, Buf, ByteRange, Chain,
+    AttachSource, Attachment, Backup, BackupId, BackupRequest, BlockDevice, Buf, ByteRange, Chain,
     DeviceAttacher, ErrorKind, ImageBackup, ImageKey, ImagedConfig, JobContext, Layer, NoObserver,
-    Outcome, RestoreOptions, ScanItem, SnapshotId, Timestamp, VolumeId, VolumeProvider,
+    Orphan, Outcome, RestoreOptions, ScanItem, SnapshotId, Timestamp, VolumeId, VolumeProvider,
 };
 use backup_rbd::{CephRepository, Features, HOLES_IN_OBJECTS, Image, RbdVolumes};
 use bytes::Bytes;
@@ -369,6 +369,20 @@ async fn a_cancelled_backup_leaves_nothing_and_the_next_one_is_right() {
     c.delete_all().await;
 }
 
+async fn scanned(c: &Chained) -> Vec<ScanItem> {
+    let items = c.engine.scan(Some(&backups()), &c.cx).await.unwrap();
+    items.try_collect().await.unwrap()
+}
+
+/// The orphans that name a backup.
+async fn orphans_of(c: &Chained, id: BackupId) -> Vec<Orphan> {
+    let found = c.engine.orphans(Some(&backups()), &c.cx).await.unwrap();
+    let mut found: Vec<_> = found.try_collect().await.unwrap();
+    let id = id.to_string();
+    found.retain(|orphan| format!("{orphan:?}").contains(&id));
+    found
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scan_of_the_pool_finds_the_chain_and_an_orphan_is_removed() {
     let Some(mut c) = Chained::new(4 * MIB, 0).await else {
@@ -376,14 +390,7 @@ async fn a_scan_of_the_pool_finds_the_chain_and_an_orphan_is_removed() {
     };
     c.back_up().await;
     c.back_up().await;
-    let items: Vec<ScanItem> = c
-        .engine
-        .scan(Some(&backups()), &c.cx)
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
+    let items = scanned(&c).await;
     for (n, layer) in c.layers.iter().enumerate() {
         let found = items.iter().find_map(|item| match item {
             ScanItem::Found(found) if found.record.id == layer.id => Some(&found.record),
@@ -403,22 +410,10 @@ async fn a_scan_of_the_pool_finds_the_chain_and_an_orphan_is_removed() {
     let base = format!("volume-{}.backup.{}", c.volume.id, killed.id);
     let key = ImageKey::new(&backups(), base).unwrap();
     drop(c.engine.repository().create(&key, MIB).await.unwrap());
-    let orphans: Vec<_> = c
-        .engine
-        .orphans(Some(&backups()), &c.cx)
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
-    let id = killed.id.to_string();
-    let mine: Vec<_> = orphans
-        .iter()
-        .filter(|o| format!("{o:?}").contains(&id))
-        .collect();
-    assert_eq!(mine.len(), 1, "{orphans:?}");
+    let mine = orphans_of(&c, killed.id).await;
+    assert_eq!(mine.len(), 1, "{mine:?}");
     assert!(mine[0].modified.is_some(), "{mine:?}");
-    assert!(c.engine.remove_orphan(mine[0], &c.cx).await.unwrap());
+    assert!(c.engine.remove_orphan(&mine[0], &c.cx).await.unwrap());
     let opened = c.engine.repository().open(&key, None).await;
     assert!(opened.unwrap_err().is(ErrorKind::NotFound));
     c.delete_all().await;
@@ -459,12 +454,26 @@ async fn a_snapshot_that_cannot_be_opened_makes_no_backup() {
     let opened = pool.open_read_only(&base, Some(&snapshots[1].name)).await;
     let done = c.engine.committed(&layer, &c.cx).await.unwrap();
     assert_eq!(done.is_some(), opened.is_ok(), "{opened:?}");
-    println!(
-        "a snapshot without its object map opens: {}",
-        opened.is_ok()
-    );
+    let whole = opened.is_ok();
+    println!("a snapshot without its object map opens: {whole}");
     drop(opened);
-    // It is removed as any other, and the next backup is right.
+    // With the catalogue lost it is told as what it is, and removed as an orphan.
+    let id = layer.id.to_string();
+    let told = scanned(&c).await;
+    let is_found = told
+        .iter()
+        .any(|item| matches!(item, ScanItem::Found(found) if found.record.id == layer.id));
+    let is_broken = told.iter().any(
+        |item| matches!(item, ScanItem::Broken(problem) if format!("{problem:?}").contains(&id)),
+    );
+    assert_eq!((is_found, is_broken), (whole, !whole), "{told:?}");
+    let orphans = orphans_of(&c, layer.id).await;
+    assert_eq!(orphans.len(), usize::from(!whole), "{orphans:?}");
+    for orphan in &orphans {
+        assert!(c.engine.remove_orphan(orphan, &c.cx).await.unwrap());
+    }
+    assert!(orphans_of(&c, layer.id).await.is_empty());
+    // Of what is not there a delete makes no error, and the next backup is right.
     c.engine.delete(&layer, &c.cx).await.unwrap();
     c.layers.pop();
     c.contents.pop();
