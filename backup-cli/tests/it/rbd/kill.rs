@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use backup_core::format::ceph;
 use backup_core::record::BackupStatus;
 use backup_core::volume::VolumeStatus;
-use backup_core::{BackupId, VolumeId};
+use backup_core::{BackupId, ErrorKind, VolumeId};
 use backup_drivers::rbd::{Image, Pool};
 use sha2::{Digest, Sha256};
 
@@ -407,7 +407,8 @@ impl World {
     }
 }
 
-/// Removes an adopted image with its snapshots, as its owner would.
+/// Removes an adopted image with its snapshots, as its owner would. A process that was killed has it open for the half
+/// minute after which the cluster takes it for dead.
 fn remove(c: &Ceph, name: &str) {
     c.runtime.block_on(async {
         let image = c.pool.open_image(name).await.unwrap();
@@ -415,7 +416,16 @@ fn remove(c: &Ceph, name: &str) {
             image.remove_snapshot(&snapshot.name).await.unwrap();
         }
         image.close().await.unwrap();
-        c.pool.remove(name).await.unwrap();
+        let mut removed = c.pool.remove(name).await;
+        for _ in 0..90 {
+            match &removed {
+                Err(e) if e.is(ErrorKind::Conflict) => {}
+                _ => break,
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            removed = c.pool.remove(name).await;
+        }
+        removed.unwrap();
     });
 }
 
