@@ -1,5 +1,6 @@
 """RBD images of the test cluster, by Ceph's own tool `rbd` (ceph-common): made, written, looked at."""
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -47,7 +48,7 @@ class Cluster:
             raise SystemExit('rbd import-diff %s: %s' % (image, error.decode(errors='replace')))
 
     def blocks(self, image):
-        """What an image holds: a digest of each 4 KiB that is not zero, by its offset."""
+        """What an image holds: its size, and a digest of each 4 KiB that is not zero, by its offset."""
         p = subprocess.Popen(self.argv('export-diff', '--no-progress', image, '-'), stdout=subprocess.PIPE)
         held, out = {}, p.stdout
         if out.read(12) != b'rbd diff v1\n':
@@ -56,10 +57,12 @@ class Cluster:
             tag = out.read(1)
             if tag == b'e':
                 break
+            if not tag:
+                raise SystemExit('rbd export-diff %s ended before its end' % image)
             if tag in (b'f', b't'):
                 out.read(struct.unpack('<I', out.read(4))[0])
             elif tag == b's':
-                out.read(8)
+                held['size'], = struct.unpack('<Q', out.read(8))
             else:
                 offset, length = struct.unpack('<QQ', out.read(16))
                 data = out.read(length) if tag == b'w' else b''
@@ -76,7 +79,6 @@ class Cluster:
         return held
 
     def snapshots(self, image):
-        import json
         return [s['name'] for s in json.loads(self.rbd('snap', 'ls', '--format', 'json', image))]
 
     def remove(self, image):

@@ -62,13 +62,7 @@ pub(super) async fn remove(
     let completed = match &orphan.kind {
         // Any backup in it makes it a base image.
         OrphanKind::Backup { .. } => snapshots.iter().any(|s| ceph::is_backup_snapshot(&s.name)),
-        OrphanKind::Leftover(_) => {
-            let mut whole = false;
-            for snapshot in base::of_backup(&snapshots, layer.id) {
-                whole |= base::can_be_opened(repository, &key, &snapshot.name).await?;
-            }
-            whole
-        }
+        OrphanKind::Leftover(_) => !base::of_backup(&snapshots, layer.id).is_empty(),
     };
     if completed || is_written {
         return Ok(false);
@@ -116,7 +110,7 @@ async fn look(
         prefix: ceph::service_metadata(key.name())?,
     };
     if snapshots.iter().any(|s| ceph::is_backup_snapshot(&s.name)) {
-        return unfinished(repository, &image, key, location).await;
+        return unfinished(&image, key, location).await;
     }
     let Some(id) = base.full else {
         // Cinder's backup of a snapshot.
@@ -134,9 +128,8 @@ async fn look(
     Ok(vec![orphan])
 }
 
-/// Backups that are noted on a base image and have no snapshot in it, and those whose snapshot cannot be opened.
+/// Backups that are noted on a base image and have no snapshot in it.
 async fn unfinished(
-    repository: &Arc<dyn ImageRepository>,
     image: &Arc<dyn Image>,
     key: &ImageKey,
     location: Location,
@@ -144,27 +137,20 @@ async fn unfinished(
     // Notes first: one whose backup is completed meanwhile has its snapshot.
     let notes = image.notes(ceph::NOTE_PREFIX).await?;
     let snapshots = image.snapshots().await?;
-    let mut found = Vec::new();
+    let mut orphans = Vec::new();
     for (note, _) in notes {
         let Some(id) = BackupNote::backup_of(&note) else {
             continue;
         };
-        if base::of_backup(&snapshots, id).is_empty() {
-            found.push((id, "note of an unfinished incremental"));
-        }
-    }
-    for snapshot in snapshots {
-        let Some(id) = ceph::backup_of_snapshot(&snapshot.name) else {
+        if !base::of_backup(&snapshots, id).is_empty() {
             continue;
-        };
-        if !base::can_be_opened(repository, key, &snapshot.name).await? {
-            found.push((id, "half-made snapshot of a backup"));
         }
-    }
-    let mut orphans = Vec::new();
-    for (id, what) in found {
         let record = base::record(key.container(), id)?;
-        let mut leftover = Leftover::new(what, record, format!("{id} {}", location.prefix));
+        let mut leftover = Leftover::new(
+            "note of an unfinished incremental",
+            record,
+            format!("{id} {}", location.prefix),
+        );
         leftover.modified = image.modified().await?;
         let modified = leftover.modified;
         let mut orphan = Orphan::new(OrphanKind::Leftover(leftover));

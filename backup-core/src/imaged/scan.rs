@@ -19,8 +19,8 @@ use crate::timestamp::Timestamp;
 /// Base images looked at at once.
 const LOOKS: usize = 8;
 
-const HALF_MADE: &str = "the snapshot is listed and cannot be opened: a process was killed while it made it, and it is no \
-    backup; `repository orphans --delete` removes it";
+const HALF_MADE: &str = "the snapshot is listed and cannot be opened: a process was killed while it made it, or its object map \
+    is lost. Try `rbd object-map rebuild` on it; where that does not help it is no backup, and `rbd snap rm` removes it";
 
 /// The base images of `container`, or of all that the repository looks into.
 pub(super) async fn bases(
