@@ -213,7 +213,10 @@ impl VolumeProvider for RbdVolumes {
         }
         let image = match place.open().await {
             Ok(image) => image,
-            Err(e) if e.is(ErrorKind::NotFound) => return Ok(()),
+            // It is gone, or a process that was killed while it made the image left a name that cannot be opened.
+            Err(e) if e.is(ErrorKind::NotFound) => {
+                return missing_is_fine(place.pool.remove(&place.image).await);
+            }
             Err(e) => return Err(e),
         };
         for snapshot in image.snapshots().await? {

@@ -51,6 +51,30 @@ async fn read(device: &Arc<dyn BlockDevice>, at: u64, length: usize) -> Vec<u8> 
     buf.to_vec()
 }
 
+/// A process that is killed while it makes a volume leaves a name without an image.
+#[tokio::test]
+async fn a_half_made_volume_is_removed_with_its_name() {
+    let Some(volumes) = volumes() else {
+        return;
+    };
+    let volume = made(&volumes, MIB).await;
+    let (pool, name) = (
+        volumes.pool().await.unwrap(),
+        format!("volume-{}", volume.id),
+    );
+    let image = pool.open_read_only(&name, None).await.unwrap();
+    let header = format!("rbd_header.{}", image.info().id);
+    image.close().await.unwrap();
+    pool.remove_object(&header).await.unwrap();
+    let opened = pool.open_read_only(&name, None).await;
+    assert!(opened.unwrap_err().is(ErrorKind::NotFound));
+    assert_eq!(pool.images(&name).await.unwrap(), [&name[..]]);
+    volumes.delete_volume(&volume).await.unwrap();
+    assert_eq!(pool.images(&name).await.unwrap(), [""; 0]);
+    // And once more, of what is not there.
+    volumes.delete_volume(&volume).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_volume_is_made_sized_snapshotted_and_removed() {
     let Some(volumes) = volumes() else {
