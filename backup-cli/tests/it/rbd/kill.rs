@@ -425,7 +425,11 @@ fn remove(c: &Ceph, name: &str) {
             tokio::time::sleep(Duration::from_secs(1)).await;
             removed = c.pool.remove(name).await;
         }
-        removed.unwrap();
+        if let Err(e) = removed {
+            let look = c.pool.open_read_only(name, None).await.unwrap();
+            let (watchers, snapshots) = (look.watchers().await, look.snapshots().await);
+            panic!("{e}; open by {watchers:?}; {snapshots:?}");
+        }
     });
 }
 
