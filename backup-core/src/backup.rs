@@ -458,6 +458,15 @@ pub trait Backup: Send + Sync + fmt::Debug + 'static {
     /// besides. Damage is told in the report; an error means that the check could not be done.
     async fn verify(&self, chain: &Chain, cx: &JobContext) -> Result<Report>;
 
+    /// The address of the account that it stores in, as the server tells it, where there is such a thing
+    /// ([`Repository::account`](crate::Repository::account)).
+    ///
+    /// # Errors
+    /// Those of signing in.
+    async fn account(&self) -> Result<Option<String>> {
+        Ok(None)
+    }
+
     /// Where a backup lies whose record does not say it; `None` where it is not here. Only Cinder's ceph driver writes
     /// such records, and only `ImageBackup` knows the answer.
     async fn locate(

@@ -123,6 +123,10 @@ impl Backup for ChunkedBackup {
         delete::delete(&self.repository, &layer.location, cx).await
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        self.repository.account().await
+    }
+
     async fn verify(&self, chain: &Chain, cx: &JobContext) -> Result<Report> {
         verify::verify(self, chain, cx).await
     }

@@ -246,6 +246,15 @@ pub trait Repository: Send + Sync + fmt::Debug + 'static {
     /// What it is, for messages: a path or a URL, without secrets.
     fn describe(&self) -> String;
 
+    /// The address of the account that it uses: the layout's ([`Layout::account`]), or what signing in tells where the
+    /// settings name none. `None` where nothing tells it, as of a folder.
+    ///
+    /// # Errors
+    /// Those of signing in.
+    async fn account(&self) -> Result<Option<String>> {
+        Ok(self.layout().account)
+    }
+
     /// All containers that hold an object, in any order.
     async fn containers(&self) -> Result<BoxStream<ContainerName>>;
 

@@ -14,6 +14,7 @@
 //! An operation that is cancelled through its [`JobContext`](crate::JobContext) cleans up before it returns
 //! [`Cancelled`](crate::ErrorKind::Cancelled). One whose future is dropped leaves its job to `recover`.
 
+mod account;
 mod builder;
 mod create;
 mod delete;
@@ -55,7 +56,6 @@ use crate::backup::Backup;
 use crate::catalog::{Catalog, Job, JobKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ContainerName, JobId};
-use crate::record::BackupRecord;
 use crate::timestamp::Timestamp;
 use crate::volume::VolumeProvider;
 
@@ -149,41 +149,10 @@ impl BackupService {
         })
     }
 
-    /// The configured repository that holds the record's backup.
-    ///
-    /// # Errors
-    /// [`NotFound`](ErrorKind::NotFound) where none has its name, [`Conflict`](ErrorKind::Conflict) where that uses
-    /// another account now than the one that holds the backup: what is missing there is not gone.
-    fn repository_of(&self, record: &BackupRecord) -> Result<&NamedRepository> {
-        let repository = self.repository(Some(&record.repository))?;
-        match (&record.account, &repository.account) {
-            (Some(holds), Some(used)) if !is_same_account(holds, used) => {
-                Err(Error::new(ErrorKind::Conflict, "find repository")
-                    .on(&record.repository)
-                    .because(format!(
-                        "backup {} lies in the account {holds}, and the repository uses {used}",
-                        record.id
-                    ))
-                    .hint(format!("set storage_url to {holds}, with a token for it")))
-            }
-            _ => Ok(repository),
-        }
-    }
-
     /// Takes the lock of a new job and describes it.
     fn start_job(&self, kind: JobKind, at: Timestamp) -> Result<(Job, Box<dyn JobLock>)> {
         let id = JobId::generate();
         let lock = self.locks.take(id)?;
         Ok((Job::new(id, kind, self.host.clone(), at), lock))
     }
-}
-
-/// Whether two addresses are of one account. A server may be moved, so only the path counts.
-pub(crate) fn is_same_account(one: &str, other: &str) -> bool {
-    let path = |address: &str| {
-        let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
-        let path = rest.split_once('/').map_or("", |(_, path)| path);
-        path.trim_end_matches('/').to_owned()
-    };
-    path(one) == path(other)
 }

@@ -36,6 +36,7 @@ async fn set(home: &Home, args: BackupSet) -> Result<()> {
         set_properties: properties(args.property),
         unset_properties: Vec::new(),
         status: args.state.as_deref().map(str::parse).transpose()?,
+        account: None,
     };
     home.service
         .set_backup(&home.caller, &args.backup, &change, Timestamp::now())

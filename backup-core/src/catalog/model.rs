@@ -315,6 +315,8 @@ pub struct BackupChange {
     pub unset_properties: Vec<String>,
     /// State, set by the operator: `available` or `error`.
     pub status: Option<BackupStatus>,
+    /// The account that holds it, once that is known: records of earlier programs name none.
+    pub account: Option<String>,
 }
 
 /// How many backups, and how many GiB of volumes in backups, a project may have; `None` for no limit.

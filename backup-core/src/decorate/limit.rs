@@ -159,6 +159,11 @@ impl Repository for Limited {
         self.inner.describe()
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        let _place = self.gate.enter().await?;
+        self.inner.account().await
+    }
+
     async fn containers(&self) -> Result<BoxStream<ContainerName>> {
         let _place = self.gate.enter().await?;
         let items = self.inner.containers().await?;

@@ -222,6 +222,10 @@ impl Repository for Retrying {
         self.inner.describe()
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        self.again(|| self.inner.account()).await
+    }
+
     async fn containers(&self) -> Result<BoxStream<ContainerName>> {
         let first = self.again(|| self.inner.containers()).await?;
         let this = self.clone();

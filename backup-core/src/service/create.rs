@@ -1,3 +1,4 @@
+use super::account::certainty;
 use super::{BackupService, Caller, CreateRequest, Created, NamedRepository};
 use crate::attach::{AttachPlan, AttachSource};
 use crate::backup::{BackupPlan, BackupRequest, Layer, Outcome};
@@ -47,7 +48,9 @@ impl BackupService {
         let repository = self.repository(request.repository.as_deref())?;
         let parent = if request.incremental {
             let parent = self.newest_parent(caller, &volume, snapshot.as_ref(), repository);
-            Some(parent.await?)
+            let parent = parent.await?;
+            certainty(&parent, repository).await?;
+            Some(parent)
         } else {
             None
         };

@@ -13,6 +13,10 @@ impl BackupService {
     /// It is `available` or in an error state, or, for an administrator with `force`, in any state whose job is dead.
     /// One that has incrementals stays. Where it fails or is cancelled the record is in `error`, and the delete can be
     /// called again.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where the repository uses another account than the one that holds the backup, and
+    /// where that cannot be told and nothing of the backup is found; the second is left out with `force`.
     pub async fn delete_backup(
         &self,
         caller: &Caller,
@@ -28,13 +32,21 @@ impl BackupService {
             self.refuse_running("delete backup", &record).await?;
         }
         // A repository that is not configured, or uses another account by now, is told before the record is touched.
-        self.repository_of(&record)?;
+        let repository = if force || record.location.is_none() {
+            self.repository_of(&record).await?
+        } else {
+            self.holder_of(&record, cx).await?
+        };
         let (job, lock) = self.start_job(JobKind::DeleteBackup, cx.now())?;
         let job = job.on_backup(record.id);
         self.catalog
             .begin_delete(record.id, &job, force, cx.now())
             .await?;
-        let done = self.remove_objects(&record, cx).await;
+        let done = match record.location {
+            Some(_) => repository.backup.delete(&layer_of(&record)?, cx).await,
+            // It stored nothing.
+            None => Ok(()),
+        };
         let failed = done.as_ref().err().map(reason_of);
         let finished = self
             .catalog
@@ -55,7 +67,8 @@ impl BackupService {
         if record.location.is_none() {
             return Ok(());
         }
-        self.repository_of(record)?
+        self.holder_of(record, cx)
+            .await?
             .backup
             .delete(&layer_of(record)?, cx)
             .await

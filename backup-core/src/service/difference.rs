@@ -159,7 +159,7 @@ impl BackupService {
                 )));
         }
         let records = self.catalog.chain(backup.id).await?;
-        let (repository, chain) = self.chain_of(&records)?;
+        let (repository, chain) = self.chain_of(&records).await?;
         repository.backup.open(&chain, cx).await
     }
 

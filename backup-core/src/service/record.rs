@@ -1,4 +1,5 @@
-use super::{BackupService, Caller, ExportedRecord, NamedRepository, is_same_account};
+use super::account::is_same_account;
+use super::{BackupService, Caller, ExportedRecord, NamedRepository};
 use crate::backup::{Chain, Layer};
 use crate::catalog::label;
 use crate::error::{Error, ErrorKind, Result};
@@ -98,7 +99,7 @@ impl BackupService {
                 .because(format!(
                     "no configured repository uses its account, {account}"
                 ))
-                .hint("configure one with that storage_url and a token for it"));
+                .hint("configure a repository of that account, if you know it as yours"));
         }
         let candidates = of_account;
         let mut holders = Vec::new();

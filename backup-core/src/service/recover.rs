@@ -1,3 +1,4 @@
+use super::account::{Certainty, untold};
 use super::create::{layer_of, reason_of};
 use super::{BackupService, JobLock};
 use crate::backup::Outcome;
@@ -233,10 +234,11 @@ impl BackupService {
         let Ok(layer) = layer_of(record) else {
             return Ok(None);
         };
-        self.repository_of(record)?
-            .backup
-            .committed(&layer, cx)
-            .await
+        let (repository, certainty) = self.located(record).await?;
+        match repository.backup.committed(&layer, cx).await? {
+            None if certainty == Certainty::Unsure => Err(untold(record)),
+            outcome => Ok(outcome),
+        }
     }
 
     async fn settle_restore(&self, job: &Job, undone: bool, cx: &JobContext) -> Result<String> {

@@ -1,3 +1,4 @@
+use super::account::certainty;
 use super::create::{layer_of, reason_of};
 use super::metadata::restored;
 use super::{BackupService, Caller, NamedRepository, RestoreRequest, RestoreTarget, Restored};
@@ -41,7 +42,7 @@ impl BackupService {
         cx.cancel().check(OPERATION)?;
         let backup = self.show_backup(caller, &request.backup).await?;
         let records = self.catalog.restorable(backup.id).await?;
-        let (repository, chain) = self.chain_of(&records)?;
+        let (repository, chain) = self.chain_of(&records).await?;
         let length = match backup.volume_length {
             Some(length) => length,
             // Cinder's records tell whole GiB only.
@@ -82,17 +83,29 @@ impl BackupService {
                 Err(e)
             }
             (Err((e, _)), _) => Err(e),
-            (Ok(restored), _) => Ok(restored),
+            (Ok(restored), _) => {
+                self.remember_account(repository, &records, cx).await;
+                Ok(restored)
+            }
         }
     }
 
     /// The repository and the chain of these records, oldest first.
-    pub(super) fn chain_of(&self, records: &[BackupRecord]) -> Result<(&NamedRepository, Chain)> {
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where one of them lies in another account than the repository uses.
+    pub(super) async fn chain_of(
+        &self,
+        records: &[BackupRecord],
+    ) -> Result<(&NamedRepository, Chain)> {
         let layers: Vec<Layer> = records.iter().map(layer_of).collect::<Result<_>>()?;
         let newest = records
             .last()
             .ok_or_else(|| Error::internal(OPERATION, "a chain without a layer"))?;
-        let repository = self.repository_of(newest)?;
+        let repository = self.repository(Some(&newest.repository))?;
+        for record in records {
+            certainty(record, repository).await?;
+        }
         let chain = Chain::new(layers)
             .ok_or_else(|| Error::internal(OPERATION, "a chain without a layer"))?;
         Ok((repository, chain))

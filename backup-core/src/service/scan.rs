@@ -2,6 +2,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures::StreamExt;
 
+use super::account::certainty;
 use super::{BackupService, Caller, Found, FoundState, ScanReport, ScanRequest};
 use crate::backup::{ScanItem, Scanned};
 use crate::catalog::BackupFilter;
@@ -59,8 +60,22 @@ impl BackupService {
                 .filter(|p| !present.contains(p) && !known.contains_key(p));
             let state = if let Some(recorded) = known.get(&record.id) {
                 match (&recorded.location, recorded.repository == repository.name) {
+                    // A copy of it, in an account that the record does not name.
+                    (_, true)
+                        if certainty(recorded, repository)
+                            .await
+                            .is_err_and(|e| e.is(ErrorKind::Conflict)) =>
+                    {
+                        let account = recorded.account.as_deref().unwrap_or_default();
+                        FoundState::Elsewhere(format!("{}: {account}", recorded.repository))
+                    }
                     (there, true) if *there == record.location => {
+                        let seen = std::slice::from_ref(recorded);
+                        self.remember_account(repository, seen, cx).await;
                         record = recorded.clone();
+                        if record.account.is_none() {
+                            record.account.clone_from(&repository.account);
+                        }
                         FoundState::Known
                     }
                     (Some(there), _) => {

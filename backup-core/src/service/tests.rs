@@ -1,6 +1,7 @@
 //! What the service promises, over the real engine with volumes and a repository in memory.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod accounts;
 mod faults;
 mod images;
 mod jobs;

@@ -7,7 +7,7 @@ use crate::timestamp::Timestamp;
 use crate::volume::VolumeRecord;
 
 impl BackupService {
-    /// Changes name, description or properties of a backup, or, for an administrator, its state. What lies in the
+    /// Changes name, description or properties of a backup, or, for an administrator, its state or account. What lies in the
     /// repository stays as it is.
     ///
     /// # Errors
@@ -20,7 +20,7 @@ impl BackupService {
         at: Timestamp,
     ) -> Result<BackupRecord> {
         let record = self.show_backup(caller, backup).await?;
-        if change.status.is_some() {
+        if change.status.is_some() || change.account.is_some() {
             require_admin(caller, "set the state of a backup")?;
             self.refuse_running("set backup", &record).await?;
         }

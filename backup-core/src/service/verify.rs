@@ -6,7 +6,7 @@ use crate::record::BackupStatus;
 
 impl BackupService {
     /// Reads and checks everything that a restore of the backup would. Damage is told in the report; an error means
-    /// that the check could not be done. Changes no state.
+    /// that the check could not be done. Changes no state, but what a record did not know of its account is added to it.
     pub async fn verify_backup(
         &self,
         caller: &Caller,
@@ -27,8 +27,11 @@ impl BackupService {
                 )));
         }
         let records = self.catalog.chain(backup.id).await?;
-        let (repository, chain) = self.chain_of(&records)?;
+        let (repository, chain) = self.chain_of(&records).await?;
         let report = repository.backup.verify(&chain, cx).await?;
+        if report.data_is_right() {
+            self.remember_account(repository, &records, cx).await;
+        }
         Ok(Verified { backup, report })
     }
 }

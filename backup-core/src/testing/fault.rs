@@ -159,6 +159,10 @@ impl Repository for FaultRepository {
         format!("faulty {}", self.inner.describe())
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        self.inner.account().await
+    }
+
     async fn containers(&self) -> Result<BoxStream<ContainerName>> {
         self.simple(Call::Containers, "", self.inner.containers())
             .await

@@ -162,6 +162,10 @@ impl Repository for SwiftRepository {
         self.description.clone()
     }
 
+    async fn account(&self) -> Result<Option<String>> {
+        self.account_url().await.map(Some)
+    }
+
     async fn containers(&self) -> Result<BoxStream<ContainerName>> {
         let names = self.account_containers().await?;
         let all: HashSet<_> = names.iter().map(|n| n.as_str().to_owned()).collect();

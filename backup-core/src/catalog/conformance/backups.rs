@@ -259,6 +259,7 @@ pub(super) async fn an_operator_sets_a_state_and_frees_the_volume(catalog: &dyn 
         set_properties: Properties::from([("c".into(), "d".into())]),
         unset_properties: vec!["a".into()],
         status: Some(status),
+        account: Some("http://swift/v1/AUTH_new".into()),
         ..BackupChange::default()
     };
     for bad in [BackupStatus::Creating, BackupStatus::Deleted] {
@@ -272,6 +273,7 @@ pub(super) async fn an_operator_sets_a_state_and_frees_the_volume(catalog: &dyn 
     assert_eq!(set.name.as_deref(), Some("renamed"));
     assert_eq!(set.description, new.record.description);
     assert_eq!(set.properties, Properties::from([("c".into(), "d".into())]));
+    assert_eq!(set.account.as_deref(), Some("http://swift/v1/AUTH_new"));
     assert_eq!(set.status, BackupStatus::Error);
     assert_eq!(status(catalog, &v).await, VolumeStatus::Available);
     let set = catalog
@@ -282,4 +284,10 @@ pub(super) async fn an_operator_sets_a_state_and_frees_the_volume(catalog: &dyn 
         (set.status, set.fail_reason),
         (BackupStatus::Available, None)
     );
+    let named = BackupChange {
+        name: Some("named".into()),
+        ..BackupChange::default()
+    };
+    let set = catalog.update_backup(id, &named, time(5)).await.unwrap();
+    assert_eq!(set.account.as_deref(), Some("http://swift/v1/AUTH_new"));
 }

@@ -54,6 +54,9 @@ pub(in crate::catalog) async fn update(
         &change.set_properties,
         &change.unset_properties,
     );
+    if let Some(account) = &change.account {
+        row.record.account = Some(account.clone());
+    }
     if let Some(status) = change.status {
         if !matches!(status, BackupStatus::Available | BackupStatus::Error) {
             return Err(Error::invalid(

@@ -3,11 +3,10 @@
 use super::world::{POSIX, World, change, named};
 use crate::error::ErrorKind;
 use crate::record::BackupStatus;
-use crate::service::{ExportedRecord, FoundState, NamedRepository, ScanRequest};
+use crate::service::{ExportedRecord, FoundState, ScanRequest};
 use crate::testing::MemoryRepository;
 
 const NFS: &str = "cinder.backup.drivers.nfs.NFSBackupDriver";
-const SWIFT: &str = "cinder.backup.drivers.swift.SwiftBackupDriver";
 
 /// A chain of two in a world, and an empty world over the same repository.
 async fn two_worlds() -> (World, World) {
@@ -105,70 +104,6 @@ async fn a_record_goes_to_the_one_repository_of_its_type_that_holds_it() {
     };
     let e = import(&[here("here")], &junk).await.unwrap_err();
     assert!(e.is(ErrorKind::InvalidInput), "{e}");
-}
-
-/// A repository of an account of its own.
-fn of_account(name: &str, account: &str, repository: &MemoryRepository) -> NamedRepository {
-    NamedRepository {
-        account: Some(account.into()),
-        ..named(name, SWIFT, repository)
-    }
-}
-
-#[tokio::test]
-async fn a_backup_in_a_users_own_account_is_looked_for_and_deleted_there_alone() {
-    const MINE: &str = "http://swift/v1/AUTH_mine";
-    const THEIRS: &str = "http://swift/v1/AUTH_theirs";
-    let mine = MemoryRepository::new();
-    let repositories = [of_account("users", MINE, &mine)];
-    let old = World::over(&repositories, mine.clone()).await;
-    let v = old.volume("data", 200_000).await;
-    let full = old.full(&v).await;
-    assert_eq!(full.account.as_deref(), Some(MINE));
-    let id = full.id.to_string();
-    let exported = old.service.export_record(&old.caller, &id).await.unwrap();
-
-    // Both hold the same names, as accounts do that all have a container `volumebackups`.
-    let import = async |repositories: &[_]| {
-        let w = World::over(repositories, mine.clone()).await;
-        w.service.import_record(&w.caller, &exported, &w.cx).await
-    };
-    let theirs = of_account("theirs", THEIRS, &mine);
-    // The server has another name by now; the account is the same.
-    let moved = of_account(
-        "moved",
-        "https://swift.example.org:443/v1/AUTH_mine/",
-        &mine,
-    );
-    let found = import(&[theirs.clone(), moved]).await.unwrap();
-    assert_eq!(found.repository, "moved");
-    assert_eq!(
-        found.account.as_deref(),
-        Some("https://swift.example.org:443/v1/AUTH_mine/")
-    );
-    let e = import(&[theirs]).await.unwrap_err();
-    assert!(e.is(ErrorKind::NotFound), "{e}");
-    assert!(e.to_string().contains(MINE), "{e}");
-
-    // The settings name another account by now: what is missing there is not gone.
-    let other = [of_account("users", THEIRS, &MemoryRepository::new())];
-    let new = old.with_repositories(&other);
-    let delete = new.delete_backup(&old.caller, &id, false, &old.cx);
-    let e = delete.await.unwrap_err();
-    assert!(e.is(ErrorKind::Conflict), "{e}");
-    assert!(
-        e.to_string().contains(MINE) && e.to_string().contains(THEIRS),
-        "{e}"
-    );
-    assert!(e.hint_text().unwrap().contains("storage_url"), "{e:?}");
-    let verify = new.verify_backup(&old.caller, &id, &old.cx);
-    assert!(verify.await.unwrap_err().is(ErrorKind::Conflict));
-    let still = new.show_backup(&old.caller, &id).await.unwrap();
-    assert_eq!(still.status, BackupStatus::Available);
-    old.service
-        .delete_backup(&old.caller, &id, false, &old.cx)
-        .await
-        .unwrap();
 }
 
 #[tokio::test]
