@@ -30,6 +30,9 @@ const REQUIRED: [&str; 7] = [
 /// Longest text of a field, in bytes: Cinder's columns have 255 characters.
 const MAX_TEXT: usize = 4 << 10;
 
+/// Longest address of an account, in bytes.
+const MAX_ACCOUNT: usize = 2048;
+
 /// Largest volume in GiB: what a device's offsets can count.
 const MAX_GIB: u64 = (i64::MAX as u64) / GIB;
 
@@ -128,7 +131,8 @@ impl ImportedRecord {
             properties: self.properties,
             repository: into.repository,
             service: into.service,
-            account: into.account.or(self.account),
+            // The record's own word counts for nothing where the backup was found in a repository that has no account.
+            account: into.account,
             location: self.location,
             object_count: self.object_count,
             stored_bytes: self.stored_bytes,
@@ -207,7 +211,7 @@ pub fn import(service: &str, url: &str) -> Result<ImportedRecord> {
         name: f.text("display_name")?,
         description: f.text("display_description")?,
         properties: f.properties("metadata")?,
-        account: ours.text("account")?,
+        account: ours.account()?,
         location,
         container,
         object_count: f.number("object_count")?.unwrap_or(0),
@@ -284,6 +288,31 @@ impl Fields<'_> {
             Ok(value) => Ok(Some(value)),
             Err(_) => Err(self.wrong(key, "cannot be read")),
         }
+    }
+
+    /// An account's address goes into messages and a catalogue, so it must be nothing but that.
+    fn account(&self) -> Result<Option<String>> {
+        let Some(address) = self.text("account")? else {
+            return Ok(None);
+        };
+        let rest = ["http://", "https://"]
+            .into_iter()
+            .find_map(|scheme| address.strip_prefix(scheme));
+        let host = rest.and_then(|rest| rest.split(['/', '?', '#']).next());
+        let is_address = address.len() <= MAX_ACCOUNT
+            && !address.chars().any(|c| c.is_control() || c.is_whitespace())
+            && host.is_some_and(|host| !host.is_empty() && !host.contains('@'));
+        if !is_address {
+            // What it holds is not shown: it may be a password.
+            return Err(Error::invalid(
+                OPERATION,
+                format!(
+                    "its field account is not an account's address: http or https, at most {MAX_ACCOUNT} bytes, without a \
+                     user and a password"
+                ),
+            ));
+        }
+        Ok(Some(address))
     }
 
     fn number(&self, key: &str) -> Result<Option<u64>> {

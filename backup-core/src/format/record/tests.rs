@@ -117,6 +117,7 @@ fn again(record: &BackupRecord) -> BackupRecord {
             project_id: record.project_id.clone(),
             host: record.host.clone(),
             availability_zone: record.availability_zone.clone(),
+            account: record.account.clone(),
             ..here()
         })
 }
@@ -154,6 +155,41 @@ fn an_import_takes_over_neither_owner_nor_state() {
         (BackupStatus::Available, None)
     );
     assert_eq!(record.host.as_deref(), Some("host"));
+}
+
+#[test]
+fn an_account_is_taken_for_an_address_only_and_kept_only_where_the_repository_has_one() {
+    let with = |account: Value| {
+        let mut fields = json_of(&export(&ours()).unwrap().backup_url);
+        fields["driver_info"]["ashlar"]["account"] = account;
+        import(POSIX, &url_of(&Value::Object(fields)))
+    };
+    let good = "https://swift.example.org:8080/v1/AUTH_p";
+    let imported = with(good.into()).unwrap();
+    assert_eq!(imported.account.as_deref(), Some(good));
+    assert_eq!(imported.into_record(here()).account, None);
+    let of_account = ImportInto {
+        account: Some("http://h/v1/AUTH_p".to_owned()),
+        ..here()
+    };
+    let record = with(good.into()).unwrap().into_record(of_account);
+    assert_eq!(record.account.as_deref(), Some("http://h/v1/AUTH_p"));
+    let long = format!("http://h/v1/{}", "x".repeat(2048));
+    for bad in [
+        "",
+        "ftp://h/v1/AUTH_p",
+        "h/v1/AUTH_p",
+        "http:///v1/AUTH_p",
+        "http://me:hush@h/v1/AUTH_p",
+        "http://h/v1/AUTH_p\u{1b}[2J",
+        "http://h/v1/AUTH_p\nrun this",
+        "http://h/v1/AUTH_p and more",
+        &long,
+    ] {
+        let e = with(bad.into()).unwrap_err();
+        assert!(e.is(ErrorKind::InvalidInput), "{bad:?}: {e}");
+        assert!(!e.to_string().contains("hush"), "{e}");
+    }
 }
 
 /// The seven fields that Cinder asks for.
