@@ -8,7 +8,7 @@ use reqwest::Response;
 
 use crate::error::Failure;
 use crate::retry::Tries;
-use crate::store::{STATIC_LARGE_OBJECT, Store, etag};
+use crate::store::{Store, etag, is_large};
 use crate::transport::PacedBody;
 use crate::wire::{Ask, Wire, in_container, object_path};
 
@@ -72,7 +72,7 @@ pub(crate) async fn get(
         path,
         target: key.clone(),
         etag: etag(response.headers()),
-        is_large: response.headers().contains_key(STATIC_LARGE_OBJECT),
+        is_large: is_large(response.headers()),
         at: start,
         end,
         body: Some(PacedBody::new(response, store.wire.transport.pace())),

@@ -134,7 +134,7 @@ impl Segments {
             Err(failure) if failure.is_passing() => {
                 // The last answer may have been lost though it was done.
                 match manifest_of(&self.store, &self.key).await {
-                    Ok(Some(manifest)) if manifest.id.as_ref() == Some(&self.id) => Ok(()),
+                    Ok(Some(manifest)) if self.are_of(&manifest) => Ok(()),
                     _ => Err(failure),
                 }
             }
@@ -142,9 +142,16 @@ impl Segments {
         }
     }
 
+    /// Whether `manifest` is of this upload, and of all of it.
+    fn are_of(&self, manifest: &Manifest) -> bool {
+        let names = (1..=self.count()).map(|number| self.name(number));
+        manifest.id.as_ref() == Some(&self.id) && names.eq(manifest.names.iter().cloned())
+    }
+
     /// Puts the manifest. Swift's ETag of one is the MD5 of its segments' ETags, which Swift checks before it stores
     /// anything. Ceph's gateway compares it with the MD5 of the manifest's own text, and so refuses it (422): there it is
-    /// put without one, and the ETag of the answer is checked.
+    /// put without one, and the ETag of the answer is checked. Where that is another's, the failure is not a passing one:
+    /// nobody must look whether the manifest is there all the same.
     async fn put(&self, path: &str, of_segments: &str, manifest: Bytes) -> Result<(), Failure> {
         let wire = &self.store.wire;
         let of_text = hex::encode(Md5::digest(&manifest));
@@ -164,20 +171,28 @@ impl Segments {
                 done => return done.map(|_| ()),
             }
         }
+        let wrong = || {
+            Failure::malformed("the server stored another manifest than was sent, as its ETag says")
+        };
         let mut tries = self.store.tries();
+        let mut is_wrong = false;
         loop {
-            let answer = wire.send_in(&bare, &mut tries).await?;
+            let answer = match wire.send_in(&bare, &mut tries).await {
+                Err(_) if is_wrong => return Err(wrong()),
+                answer => answer?,
+            };
             match etag(&answer.headers) {
                 Some(stored) if stored != of_segments && stored != of_text => {
-                    let failure = Failure::broken(
-                        "the server stored another manifest than was sent: its ETag differs",
-                    );
-                    tries.after(failure).await?;
+                    is_wrong = true;
+                    let again = Failure::broken("the ETag of the manifest differs");
+                    tries.after(again).await.map_err(|_| wrong())?;
                 }
-                _ => {
+                // It refuses the ETag and tells that very one: as the gateway does.
+                Some(_) => {
                     self.store.bare_manifests.store(true, Ordering::Relaxed);
                     return Ok(());
                 }
+                None => return Ok(()),
             }
         }
     }
@@ -287,7 +302,8 @@ pub(crate) async fn manifest_of(store: &Arc<Store>, key: &ObjectKey) -> Result<O
 }
 
 /// The manifest of an object where the server does not show it, as Ceph's gateway does not: of the uploads whose
-/// segments are there it is the one that the object's ETag is of.
+/// segments are there it is the one that the object's ETag is of. Two of the same bytes have the same ETag: then it is not
+/// known, and neither is touched.
 async fn listed_manifest(
     store: &Arc<Store>,
     key: &ObjectKey,
@@ -295,9 +311,10 @@ async fn listed_manifest(
     etag: &str,
 ) -> Result<Option<Manifest>> {
     let found = find(store, &container, key.container(), key.name()).await?;
-    let of_object = found
+    let mut may_be = found
         .into_iter()
-        .find(|((object, _), upload)| object == key.name() && upload.etag() == etag);
+        .filter(|((object, _), upload)| object == key.name() && upload.etag() == etag);
+    let of_object = may_be.next().filter(|_| may_be.next().is_none());
     Ok(Some(match of_object {
         Some(((_, id), upload)) => Manifest {
             id: Some(id),

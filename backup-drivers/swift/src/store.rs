@@ -15,7 +15,7 @@ use crate::payload::Payload;
 use crate::retry::{Retry, Tries};
 use crate::wire::{Answer, Ask, Wire, container_path, in_container};
 
-pub(crate) const STATIC_LARGE_OBJECT: &str = "x-static-large-object";
+const STATIC_LARGE_OBJECT: &str = "x-static-large-object";
 
 /// An account, and what the settings say about it.
 #[derive(Debug)]
@@ -172,11 +172,10 @@ impl Store {
         let Answer { headers, .. } = self.wire.send(&Ask::new(Method::HEAD, path)).await?;
         let length = headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|v| v.to_str().ok()?.parse().ok());
-        let is_large = headers.get(STATIC_LARGE_OBJECT);
         Ok(Head {
             length: length.ok_or_else(|| Failure::malformed("it tells no length"))?,
             etag: etag(&headers).unwrap_or_default(),
-            is_large: is_large.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true")),
+            is_large: is_large(&headers),
         })
     }
 
@@ -187,6 +186,12 @@ impl Store {
     fn retry(&self) -> Retry {
         self.wire.retry
     }
+}
+
+/// Whether the headers are those of a static large object.
+pub(crate) fn is_large(headers: &HeaderMap) -> bool {
+    let told = headers.get(STATIC_LARGE_OBJECT);
+    told.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"true"))
 }
 
 /// The ETag without the quotes that some servers put around it.

@@ -12,6 +12,7 @@ mod containers;
 mod errors;
 mod fake;
 mod faults;
+mod gateway;
 mod keystone;
 mod large;
 mod life;
