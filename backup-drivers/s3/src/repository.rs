@@ -267,13 +267,19 @@ impl Repository for S3Repository {
         };
         // The account's other buckets, that we cannot read or that are empty, are none of ours.
         let names = self.buckets(&wire).await?;
+        let own = self.containers.clone();
         let asked = stream::iter(names).map(move |name| {
             let wire = wire.clone();
+            let is_own = own.contains(&name);
             async move {
                 match wire.objects(name.as_str(), "", None, None, Some(1)).await {
                     Ok(page) if page.contents.is_empty() => None,
                     Ok(_) => Some(Ok(name)),
                     Err(f) if f.is_passing() => Some(Err(f.into_error("list bucket", name))),
+                    // That of the settings is meant to be read: nothing found there would look like no backups.
+                    Err(f) if is_own && f.kind() != ErrorKind::NotFound => {
+                        Some(Err(f.into_error("list bucket", name)))
+                    }
                     Err(failure) => {
                         tracing::debug!(bucket = %name, %failure, "skipped a bucket");
                         None

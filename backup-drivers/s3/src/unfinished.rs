@@ -103,7 +103,10 @@ impl S3Repository {
             let uploads = match self.unfinished_uploads(&bucket, "", Duration::ZERO).await {
                 Ok(uploads) => uploads,
                 // Another's bucket of the same account.
-                Err(e) if container.is_none() && e.is(ErrorKind::PermissionDenied) => continue,
+                Err(e) if container.is_none() && e.is(ErrorKind::PermissionDenied) => {
+                    tracing::warn!(%bucket, "left out: no right to list its unfinished uploads");
+                    continue;
+                }
                 Err(e) => return Err(e),
             };
             for upload in uploads {

@@ -176,15 +176,24 @@ impl Repository for SwiftRepository {
         };
         let names: Vec<_> = names.into_iter().filter(|n| !holds_segments(n)).collect();
         let store = Arc::clone(&self.store);
+        let DefaultContainer::Named(own) = &self.layout.container else {
+            return Err(Error::internal("list containers", "no default container"));
+        };
+        let own = own.clone();
         // The account's own count of a container's objects lags, so each is asked.
         let asked = stream::iter(names).map(move |name| {
             let store = Arc::clone(&store);
+            let is_own = name == own;
             async move {
                 let path = container_path(&name).ok()?;
                 match list::page::<Entry>(&store, &path, "", None, None, Some(1)).await {
                     Ok(page) if page.is_empty() => None,
                     Ok(_) => Some(Ok(name)),
                     Err(f) if f.is_passing() => Some(Err(f.into_error("list container", name))),
+                    // That of the settings is meant to be read: nothing found there would look like no backups.
+                    Err(f) if is_own && !f.is(ErrorKind::NotFound) => {
+                        Some(Err(f.into_error("list container", name)))
+                    }
                     Err(failure) => {
                         tracing::debug!(container = %name, %failure, "skipped a container");
                         None

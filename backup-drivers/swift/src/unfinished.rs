@@ -123,7 +123,10 @@ impl SwiftRepository {
             {
                 Ok(uploads) => uploads,
                 // A user of one container need not be let into that of its segments.
-                Err(e) if !is_asked_for && e.is(ErrorKind::PermissionDenied) => continue,
+                Err(e) if !is_asked_for && e.is(ErrorKind::PermissionDenied) => {
+                    tracing::warn!(%container, "left out: no right to list its segments");
+                    continue;
+                }
                 Err(e) => return Err(e),
             };
             for upload in uploads {

@@ -87,6 +87,36 @@ async fn a_key_that_may_not_list_buckets_has_its_own() {
 }
 
 #[tokio::test]
+async fn a_refused_listing_of_the_settings_bucket_is_an_error_and_of_others_is_not() {
+    for (status, code) in [(403, "AccessDenied"), (404, "NoSuchBucket")] {
+        let fake = Fake::start(move |_, head| {
+            if head.starts_with("get / ") {
+                let names = "<Bucket><Name>other</Name></Bucket>";
+                let list = format!(
+                    "<ListAllMyBucketsResult><Buckets>{names}</Buckets></ListAllMyBucketsResult>"
+                );
+                return Reply::Whole(200, "", list);
+            }
+            match head.starts_with("get /mine?") || head.starts_with("get /mine/?") {
+                true => Reply::Whole(status, "", error_body(code)),
+                false => Reply::Whole(403, "", error_body("AccessDenied")),
+            }
+        })
+        .await;
+        let repository = S3Repository::new(&fake.config().with_bucket("mine")).unwrap();
+        let found = repository.containers().await.unwrap();
+        let found = found.try_collect::<Vec<_>>().await;
+        if status == 403 {
+            let error = found.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+            assert!(error.to_string().contains("mine"), "{error}");
+        } else {
+            assert_eq!(found.unwrap(), []);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_container_that_can_be_no_bucket_reaches_no_other() {
     for (name, config) in all() {
         let (repository, bucket) = open(&config).await;

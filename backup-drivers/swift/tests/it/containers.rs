@@ -107,6 +107,38 @@ async fn a_user_who_may_not_list_containers_has_its_own() {
 }
 
 #[tokio::test]
+async fn a_refused_listing_of_the_settings_container_is_an_error_and_of_others_is_not() {
+    for status in [403, 404] {
+        let fake = Fake::start(move |_, head| {
+            if head.starts_with("get /v1/auth_me?") {
+                let names = match head.contains("marker=") {
+                    true => "[]",
+                    false => "[{\"name\": \"mine\"}, {\"name\": \"other\"}]",
+                };
+                return Reply::Whole(200, "", names.into());
+            }
+            Reply::Whole(status, "", String::new())
+        })
+        .await;
+        let found = async |own: &str| {
+            let config = fake.config().with_container(own);
+            let repository = SwiftRepository::open(&config).unwrap();
+            let found = repository.containers().await.unwrap();
+            found.try_collect::<Vec<_>>().await
+        };
+        match status {
+            403 => {
+                let error = found("mine").await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+                assert!(error.to_string().contains("mine"), "{error}");
+            }
+            _ => assert_eq!(found("mine").await.unwrap(), []),
+        }
+        assert_eq!(found("third").await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
 async fn a_container_with_a_slash_reaches_no_other() {
     for (name, config) in all() {
         let (repository, of) = open(&config).await;
