@@ -5,7 +5,10 @@ use std::env;
 use std::path::PathBuf;
 
 use backup_core::{Error, Result, Secret};
+use http::Uri;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey as Key};
+
+use url::Url;
 
 use crate::config::S3Config;
 
@@ -36,11 +39,27 @@ const ENVIRONMENT: [(&str, Key); 10] = [
 /// The address of the instance's metadata service, as Amazon's own programs take it.
 const METADATA_ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 
-/// Where that is not Amazon's own address: the host and port of the metadata service.
-pub(crate) fn metadata_host() -> Option<String> {
-    let endpoint = set(METADATA_ENDPOINT)?;
-    let (_, rest) = endpoint.split_once("://")?;
-    rest.split('/').next().map(str::to_owned)
+/// The address of the metadata service, where that is not Amazon's own.
+pub(crate) fn metadata_endpoint() -> Option<Url> {
+    set(METADATA_ENDPOINT)?.parse().ok()
+}
+
+/// Whether `uri` asks a metadata service: at a link-local address, as Amazon's are, or at `endpoint`. That one may be an
+/// S3 server's too, which is asked for other paths.
+pub(crate) fn asks_metadata(uri: &Uri, endpoint: Option<&Url>) -> bool {
+    let Some(host) = uri.host() else {
+        return false;
+    };
+    let port = uri.port_u16().or(match uri.scheme_str() {
+        Some("http") => Some(80),
+        Some("https") => Some(443),
+        _ => None,
+    });
+    let is_endpoint = |url: &Url| {
+        let is_host = url.host_str().is_some_and(|h| h.eq_ignore_ascii_case(host));
+        is_host && url.port_or_known_default() == port && uri.path().starts_with("/latest/")
+    };
+    host.starts_with("169.254.") || endpoint.is_some_and(is_endpoint)
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -166,6 +185,29 @@ fn section(text: &str, name: &str) -> Option<Profile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_requests_to_the_metadata_service_are_taken_for_such() {
+        let asks = |uri: &str, endpoint: &str| {
+            asks_metadata(&uri.parse().unwrap(), endpoint.parse().ok().as_ref())
+        };
+        let token = "http://imds/latest/api/token";
+        for endpoint in ["http://imds", "http://imds/", "http://IMDS:80"] {
+            assert!(asks(token, endpoint), "{endpoint}");
+            assert!(asks("http://imds:80/latest/meta-data/", endpoint));
+        }
+        assert!(asks(
+            "http://[fd00:ec2::254]/latest/api/token",
+            "http://[fd00:ec2::254]"
+        ));
+        assert!(asks("http://169.254.170.2/v2/credentials/x", ""));
+        for other in ["http://imds:8080", "https://imds", "http://imds.other", ""] {
+            assert!(!asks(token, other), "{other}");
+        }
+        // An S3 server at the same address.
+        assert!(!asks("http://imds/bucket/latest/key", "http://imds"));
+        assert!(!asks("http://127.0.0.1/bucket/key", "http://127.0.0.1"));
+    }
 
     const FILE: &str = "# mine\n[default]\naws_access_key_id = A\naws_secret_access_key=B=B\n\n\
                         [profile other]\nregion = eu-central-1\naws_session_token = T\n";

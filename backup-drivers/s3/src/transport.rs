@@ -19,6 +19,7 @@ use object_store::client::{
     HttpResponseBody, HttpService,
 };
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use url::Url;
 
 use crate::config::{ChecksumKind, Pace, S3Config};
 use crate::credentials;
@@ -32,8 +33,8 @@ pub(crate) struct Transport {
     client: reqwest::Client,
     pace: Pace,
     content_md5: bool,
-    /// The host and port of the instance's metadata service, where it is not at Amazon's own address.
-    metadata: Option<String>,
+    /// The address of the instance's metadata service, where that is not Amazon's own.
+    metadata: Option<Url>,
 }
 
 impl Transport {
@@ -78,7 +79,7 @@ impl Transport {
             client,
             pace: config.pace(),
             content_md5: config.checksum == ChecksumKind::ContentMd5,
-            metadata: credentials::metadata_host(),
+            metadata: credentials::metadata_endpoint(),
         })
     }
 
@@ -99,9 +100,7 @@ impl HttpService for Transport {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let sent = request.body().content_length() as u64;
         // The instance's metadata service answers at once or is not there.
-        let metadata = request.uri().authority().is_some_and(|a| {
-            a.host().starts_with("169.254.") || self.metadata.as_deref() == Some(a.as_str())
-        });
+        let metadata = credentials::asks_metadata(request.uri(), self.metadata.as_ref());
         let is_copy = request.headers().contains_key("x-amz-copy-source");
         // A copy and the end of an upload move bytes at the server before it answers.
         let query = request.uri().query().unwrap_or_default();
