@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Location, ObjectKey};
 use crate::job::{JobContext, Phase, Progress};
 use crate::repository::Repository;
@@ -94,9 +94,12 @@ async fn remove_all(
     // What a killed process or a lost server left of data objects that no listing shows and no record names. Of the
     // other objects the names are known, and it went with them.
     let numbered = format!("{}-", location.prefix.as_str());
-    repository
-        .clear_leftovers(&location.container, &numbered)
-        .await?;
+    cx.cancel().check("delete backup")?;
+    tokio::select! {
+        // In a folder that many share it may take long.
+        () = cx.cancel().cancelled() => return Err(Error::cancelled("delete backup")),
+        cleared = repository.clear_leftovers(&location.container, &numbered) => cleared?,
+    }
     repository.barrier(&location.container).await
 }
 

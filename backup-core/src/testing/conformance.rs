@@ -34,6 +34,8 @@ pub struct ConformanceOptions {
     pub atomic_overwrite: bool,
     /// Whether containers can be made; where not, `container` must exist and checks of others are left out.
     pub makes_containers: bool,
+    /// Whether [`Repository::clear_leftovers`] does something: where it does not, what a killed upload left may stay.
+    pub clears_leftovers: bool,
     /// Only checks whose name holds this.
     pub only: Option<String>,
 }
@@ -47,6 +49,7 @@ impl Default for ConformanceOptions {
             at_once: 16,
             atomic_overwrite: true,
             makes_containers: true,
+            clears_leftovers: false,
             only: None,
         }
     }
@@ -86,6 +89,12 @@ impl ConformanceOptions {
     /// Containers cannot be made.
     pub fn without_making_containers(mut self) -> Self {
         self.makes_containers = false;
+        self
+    }
+
+    /// What killed uploads left is cleared by the beginning of their names, and told until then.
+    pub fn with_cleared_leftovers(mut self) -> Self {
+        self.clears_leftovers = true;
         self
     }
 
@@ -302,7 +311,8 @@ mod tests {
     #[tokio::test]
     async fn the_memory_repository_keeps_every_promise() {
         let memory = MemoryRepository::new();
-        let passed = conformance(Arc::new(memory.clone()), ConformanceOptions::default())
+        let options = ConformanceOptions::default().with_cleared_leftovers();
+        let passed = conformance(Arc::new(memory.clone()), options)
             .await
             .unwrap();
         assert!(passed.len() > 30, "{passed:#?}");

@@ -165,3 +165,36 @@ async fn a_cancelled_restore_or_verify_does_not_wait_for_a_repository_that_does_
         assert_eq!(done.unwrap_err().kind(), ErrorKind::Cancelled);
     }
 }
+
+#[tokio::test]
+async fn a_cancelled_delete_does_not_wait_for_what_killed_uploads_left() {
+    let memory = MemoryRepository::new();
+    let faulty = Arc::new(FaultRepository::new(
+        Arc::new(memory.clone()),
+        FaultPlan::new(),
+    ));
+    let config = ChunkedConfig::new(compressor(Algorithm::None, None).unwrap());
+    let mut h = History::over(faulty.clone(), memory, LENGTH as u64, config);
+    h.volume.poke(0, &noise(1, LENGTH));
+    h.full().await;
+    // Far longer than a test may take; with it ending, what waits would end well.
+    faulty.set_plan(FaultPlan::new().rule(
+        When::call(Call::ClearLeftovers),
+        Fault::Delay(Duration::from_mins(10)),
+    ));
+    let token = CancelToken::new();
+    let cx = h.cx.clone().with_cancel(token.clone());
+    let chain = h.chain(0);
+    let delete = h.engine.delete(chain.newest(), &cx);
+    let cancel = async {
+        while faulty.faults() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        token.cancel();
+    };
+    let (done, ()) = tokio::join!(delete, cancel);
+    assert_eq!(done.unwrap_err().kind(), ErrorKind::Cancelled);
+    // Nothing is in the way of the next one.
+    faulty.set_plan(FaultPlan::new());
+    h.engine.delete(chain.newest(), &h.cx).await.unwrap();
+}

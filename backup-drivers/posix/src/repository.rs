@@ -29,6 +29,8 @@ const WRITERS: usize = 4;
 const READERS: usize = 8;
 /// Threads that list, make folders and delete at once.
 const KEEPERS: usize = 4;
+/// Entries of a folder that are looked at within one deadline when temporary files are cleared.
+const CLEARED_AT_ONCE: usize = 1000;
 
 /// Memory kept for reading again, in bytes.
 const BUFFERS: u64 = 64 << 20;
@@ -435,12 +437,27 @@ impl Repository for PosixRepository {
     async fn clear_leftovers(&self, container: &ContainerName, prefix: &str) -> Result<()> {
         let operation = "remove temporary files";
         let folder = self.tree.folder(container);
-        let (tree, prefix, path) = (self.tree.clone(), prefix.to_owned(), folder.clone());
-        let work = self.keepers.run(operation, folder, 0, move || {
+        let (tree, path) = (self.tree.clone(), folder.clone());
+        let opened = self.keepers.run(operation, folder.clone(), 0, move || {
             tree.refuse_linked_folder(operation, &path)?;
-            tree.remove_temporaries(&path, |file| is_temporary_below(file, &prefix))
+            tree.entries(&path)
                 .map_err(|e| on_path(operation, &path, e))
         });
-        work.await
+        let mut entries = opened.await?;
+        // In a folder that many share there may be any number of entries: each round has a deadline of its own.
+        loop {
+            let (tree, path, prefix) = (self.tree.clone(), folder.clone(), prefix.to_owned());
+            let round = self.keepers.run(operation, folder.clone(), 0, move || {
+                let of_these = |file: &str| is_temporary_below(file, &prefix);
+                let more = tree.remove_some(&mut entries, CLEARED_AT_ONCE, of_these);
+                let more = more.map_err(|e| on_path(operation, &path, e))?;
+                Ok((entries, more))
+            });
+            let more;
+            (entries, more) = round.await?;
+            if !more {
+                return Ok(());
+            }
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Where containers and objects lie below the root, and the rules for making what is not there.
 
-use std::fs::File;
+use std::fs::{File, ReadDir};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -212,12 +212,31 @@ impl Tree {
         folder: &Path,
         wanted: impl Fn(&str) -> bool,
     ) -> io::Result<()> {
-        let entries = match self.files.entries(folder) {
-            Ok(entries) => entries,
-            Err(e) if is_missing(&e) => return Ok(()),
-            Err(e) => return Err(e),
-        };
-        for entry in entries {
+        let mut entries = self.entries(folder)?;
+        while self.remove_some(&mut entries, usize::MAX, &wanted)? {}
+        Ok(())
+    }
+
+    /// The entries of a folder; none where it is not there.
+    pub(crate) fn entries(&self, folder: &Path) -> io::Result<Option<ReadDir>> {
+        match self.files.entries(folder) {
+            Ok(entries) => Ok(Some(entries)),
+            Err(e) if is_missing(&e) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Looks at the next `most` entries, and removes the temporary files among them whose names are such as `wanted`
+    /// wants. Answers whether there may be more.
+    pub(crate) fn remove_some(
+        &self,
+        entries: &mut Option<ReadDir>,
+        most: usize,
+        wanted: impl Fn(&str) -> bool,
+    ) -> io::Result<bool> {
+        let mut looked_at = 0;
+        for entry in entries.iter_mut().flatten().take(most) {
+            looked_at += 1;
             let entry = entry?;
             let name = entry.file_name();
             if name
@@ -230,7 +249,7 @@ impl Tree {
                 }
             }
         }
-        Ok(())
+        Ok(looked_at == most)
     }
 
     /// Refuses a folder that is a link; one that is not there is fine.
@@ -245,5 +264,38 @@ impl Tree {
             Err(e) if !is_missing(&e) => Err(on_path(operation, folder, e)),
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::files::LocalFiles;
+
+    #[test]
+    fn temporary_files_are_removed_some_at_a_time_and_all_in_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        for n in 0..7 {
+            std::fs::write(folder.path().join(temporary_name(&format!("a-{n}"))), "x").unwrap();
+        }
+        for name in ["object".to_owned(), temporary_name("b-1")] {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let count = || std::fs::read_dir(folder.path()).unwrap().count();
+        let tree = Tree::open(folder.path(), Arc::new(LocalFiles)).unwrap();
+        let of_a = |name: &str| crate::layout::is_temporary_below(name, "a-");
+        let mut entries = tree.entries(folder.path()).unwrap();
+        let mut before = count();
+        let mut rounds = 0;
+        while tree.remove_some(&mut entries, 2, of_a).unwrap() {
+            let left = count();
+            assert!(before - left <= 2, "{before} became {left}");
+            before = left;
+            rounds += 1;
+        }
+        assert!(rounds >= 4, "{rounds}");
+        assert_eq!(count(), 2);
+        let mut none = tree.entries(&folder.path().join("missing")).unwrap();
+        assert!(!tree.remove_some(&mut none, 2, of_a).unwrap());
     }
 }

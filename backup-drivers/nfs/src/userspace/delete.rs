@@ -38,6 +38,8 @@ pub(super) async fn objects(link: &Arc<Link>, keys: &[ObjectKey]) -> Vec<Result<
         let names: Vec<&str> = indices.iter().map(|&i| split(keys[i].name()).1).collect();
         let of_these = |file: &str| names.iter().any(|name| is_temporary_of(file, name));
         if let Err(error) = temporaries(link, &folder, of_these).await
+            // Each of its objects was refused already, for the same reason.
+            && !matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Conflict)
             && let Some(result) = indices.first().and_then(|&i| results.get_mut(i))
             && result.is_ok()
         {
@@ -139,14 +141,7 @@ pub(super) async fn below(link: &Arc<Link>, container: &ContainerName, prefix: &
 async fn temporaries(link: &Arc<Link>, folder: &str, wanted: impl Fn(&str) -> bool) -> Result<()> {
     let mut entries = Entries::of(link, DELETE, folder.to_owned());
     loop {
-        let entry = match entries.next().await {
-            // Each of its objects was refused already, for the same reason.
-            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Conflict) => {
-                return Ok(());
-            }
-            entry => entry?,
-        };
-        let Some(entry) = entry else {
+        let Some(entry) = entries.next().await? else {
             return Ok(());
         };
         if wanted(&entry.name) && matches!(entry.kind, Kind::File { .. }) {

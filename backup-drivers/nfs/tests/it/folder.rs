@@ -160,6 +160,7 @@ async fn a_link_that_was_planted_leads_nowhere() {
                 .unwrap_err(),
             nfs.get(&key(&of, "object"), None).await.unwrap_err(),
             nfs.get(&below, None).await.unwrap_err(),
+            nfs.clear_leftovers(&through, "secret").await.unwrap_err(),
             nfs.delete(std::slice::from_ref(&below))
                 .await
                 .pop()

@@ -67,7 +67,9 @@ async fn a_mounted_share_keeps_every_promise_of_a_repository() {
     for version in VERSIONS {
         let folder = folder("nfs");
         let repository = open(&config(&share, version).with_path(&folder)).unwrap();
-        let options = ConformanceOptions::default().with_many(300);
+        let options = ConformanceOptions::default()
+            .with_many(300)
+            .with_cleared_leftovers();
         let passed = conformance(repository, options)
             .await
             .unwrap_or_else(|e| panic!("NFS {version}: {e}"));

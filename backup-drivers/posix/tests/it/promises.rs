@@ -7,9 +7,8 @@ use backup_posix::{PosixConfig, PosixRepository, Sync};
 async fn a_folder_keeps_every_promise_of_a_repository() {
     let folder = tempfile::tempdir().unwrap();
     let repository = Arc::new(super::open(folder.path()));
-    let passed = conformance(repository, ConformanceOptions::default())
-        .await
-        .unwrap();
+    let options = ConformanceOptions::default().with_cleared_leftovers();
+    let passed = conformance(repository, options).await.unwrap();
     assert!(passed.len() > 30, "{passed:#?}");
     let left: Vec<_> = walk(folder.path());
     assert!(left.is_empty(), "files left behind: {left:?}");
