@@ -97,9 +97,10 @@ async fn a_refused_listing_of_the_settings_bucket_is_an_error_and_of_others_is_n
                 );
                 return Reply::Whole(200, "", list);
             }
-            match head.starts_with("get /mine?") || head.starts_with("get /mine/?") {
-                true => Reply::Whole(status, "", error_body(code)),
-                false => Reply::Whole(403, "", error_body("AccessDenied")),
+            if head.starts_with("get /mine?") || head.starts_with("get /mine/?") {
+                Reply::Whole(status, "", error_body(code))
+            } else {
+                Reply::Whole(403, "", error_body("AccessDenied"))
             }
         })
         .await;

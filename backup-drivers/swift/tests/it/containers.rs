@@ -111,9 +111,10 @@ async fn a_refused_listing_of_the_settings_container_is_an_error_and_of_others_i
     for status in [403, 404] {
         let fake = Fake::start(move |_, head| {
             if head.starts_with("get /v1/auth_me?") {
-                let names = match head.contains("marker=") {
-                    true => "[]",
-                    false => "[{\"name\": \"mine\"}, {\"name\": \"other\"}]",
+                let names = if head.contains("marker=") {
+                    "[]"
+                } else {
+                    "[{\"name\": \"mine\"}, {\"name\": \"other\"}]"
                 };
                 return Reply::Whole(200, "", names.into());
             }
