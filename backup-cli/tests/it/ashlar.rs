@@ -3,10 +3,14 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Nothing may take longer: far beyond every deadline of the settings that tests make.
+pub(crate) const HANGS: Duration = Duration::from_mins(3);
 
 /// A temporary home with an image to back up.
 pub(crate) struct Home {
@@ -50,6 +54,15 @@ impl Home {
             .args(arguments)
             .stdin(Stdio::null());
         command
+    }
+
+    /// Starts the binary and does not wait for it.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
@@ -113,6 +126,48 @@ pub(crate) fn ran(output: Output) -> Ran {
         out: String::from_utf8(output.stdout).unwrap(),
         err: String::from_utf8(output.stderr).unwrap(),
     }
+}
+
+/// Runs it to its end, which must come.
+pub(crate) fn finish(mut child: Child, what: &str) -> Ran {
+    let started = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if started.elapsed() > HANGS {
+            give_up(child, &format!("{what} hangs"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ran(child.wait_with_output().unwrap())
+}
+
+/// Waits until something is so that a running child brings about.
+pub(crate) fn wait_until(mut child: Child, what: &str, is_so: impl Fn() -> bool) -> Child {
+    let started = Instant::now();
+    loop {
+        // Asked first: what it did last counts.
+        let ended = child.try_wait().unwrap().is_some();
+        if is_so() {
+            return child;
+        }
+        if ended || started.elapsed() > HANGS {
+            give_up(child, &format!("{what} does not come"));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Ends the child and the test, with what the child said.
+fn give_up(mut child: Child, what: &str) -> ! {
+    let _ended_before = child.kill();
+    panic!("{what}: {:?}", ran(child.wait_with_output().unwrap()));
+}
+
+/// Changes an image: data becomes zero, data across a chunk's border, the last byte.
+pub(crate) fn change(image: &Path, n: u8) {
+    let length = fs::metadata(image).unwrap().len();
+    overwrite(image, u64::from(n) * 600_000, &vec![0; 250_000]);
+    overwrite(image, (1 << 20) - 100, &noise(200, u64::from(n) + 10));
+    overwrite(image, length - 1, &[n + 1]);
 }
 
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {

@@ -3,18 +3,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::ashlar::{Home, Ran, noise, overwrite, ran};
+use crate::ashlar::{Home, Ran, finish, noise, overwrite, wait_until};
 use crate::proxy::{Harm, Proxy};
 use crate::servers::{self, Server};
 
 const LENGTH: usize = 12_000_000;
-/// Nothing here may take longer: far beyond every deadline of the settings below.
-const HANGS: Duration = Duration::from_mins(3);
 
 /// The lines to a server.
 struct Lines {
@@ -87,29 +85,8 @@ fn through_proxies(server: &Server) -> (Home, Lines, PathBuf) {
     (home, lines, image)
 }
 
-/// Runs it to its end, which must come.
-fn finish(mut child: Child, what: &str) -> Ran {
-    let started = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > HANGS {
-            child.kill().unwrap();
-            panic!("{what} hangs");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    ran(child.wait_with_output().unwrap())
-}
-
-fn start(home: &Home, arguments: &[&str]) -> Child {
-    home.command(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
 fn run(home: &Home, arguments: &[&str]) -> Ran {
-    finish(start(home, arguments), &format!("{arguments:?}"))
+    finish(home.start(arguments), &format!("{arguments:?}"))
 }
 
 const CREATE: [&str; 5] = ["volume", "backup", "create", "--name", "b"];
@@ -310,10 +287,8 @@ fn a_gateway_that_is_killed_or_stopped_in_mid_transfer_costs_time_and_nothing_el
         let (home, lines, image) = through_proxies(&server);
         // Slow enough that it is hit in the middle.
         lines.objects.harm(Harm::Slow(2 << 20), u64::MAX);
-        let making = start(&home, &[&CREATE[..], &["v"]].concat());
-        while server.objects().is_empty() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let making = home.start(&[&CREATE[..], &["v"]].concat());
+        let making = wait_until(making, "the first object", || !server.objects().is_empty());
         if harm == "killed" {
             gateway.script("kill", Some("rgw"));
             std::thread::sleep(Duration::from_secs(2));

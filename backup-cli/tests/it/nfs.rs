@@ -5,46 +5,18 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use nfs_servers::{Ganesha, Server, VERSIONS, shared};
 use serde_json::Value;
 
-use crate::ashlar::{Home, Ran, files, noise, overwrite, ran};
+use crate::ashlar::{Home, change, files, finish, noise, wait_until};
 use crate::proxy::{Harm, Proxy};
 
 const LENGTH: usize = 12_000_000;
-/// Nothing here may take longer: far beyond every deadline of the settings below.
-const HANGS: Duration = Duration::from_mins(3);
-const VERSIONS: [&str; 2] = ["4.1", "3"];
 const SERVICE: &str = "cinder.backup.drivers.nfs.NFSBackupDriver";
-
-/// A running server.
-#[derive(Clone)]
-struct Server {
-    port: u16,
-    mount_port: u16,
-    folder: PathBuf,
-    small: Option<PathBuf>,
-}
-
-fn named(variable: &str) -> Option<String> {
-    std::env::var(variable).ok().filter(|v| !v.is_empty())
-}
-
-fn ganesha() -> Option<Server> {
-    let Some(port) = named("ASHLAR_TEST_NFS_PORT") else {
-        eprintln!("skipped: no NFS server is named; scripts/servers/nfs/with-servers starts one");
-        return None;
-    };
-    Some(Server {
-        port: port.parse().unwrap(),
-        mount_port: named("ASHLAR_TEST_NFS_MOUNT_PORT")?.parse().unwrap(),
-        folder: named("ASHLAR_TEST_NFS_FOLDER")?.into(),
-        small: named("ASHLAR_TEST_NFS_SMALL").map(PathBuf::from),
-    })
-}
 
 fn fresh() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -62,23 +34,16 @@ struct Place {
     folder: PathBuf,
 }
 
-impl Server {
-    fn options(&self, version: &str) -> String {
-        let (port, mount_port) = (self.port, self.mount_port);
-        format!("vers={version},port={port},mountport={mount_port},noresvport")
-    }
-
-    fn place(&self, version: &str) -> Place {
-        let path = fresh();
-        let folder = self.folder.join(&path);
-        fs::create_dir(&folder).unwrap();
-        Place {
-            export: "/export",
-            path,
-            options: self.options(version),
-            timeout: 60,
-            folder,
-        }
+fn place_on(server: &Server, version: &str) -> Place {
+    let path = fresh();
+    let folder = server.folder.join(&path);
+    fs::create_dir(&folder).unwrap();
+    Place {
+        export: "/export",
+        path,
+        options: server.options(version),
+        timeout: 60,
+        folder,
     }
 }
 
@@ -115,12 +80,6 @@ impl Place {
     }
 }
 
-fn change(image: &Path, n: u8) {
-    overwrite(image, u64::from(n) * 600_000, &vec![0; 250_000]);
-    overwrite(image, (1 << 20) - 100, &noise(200, u64::from(n) + 10));
-    overwrite(image, LENGTH as u64 - 1, &[n + 1]);
-}
-
 const SCAN: [&str; 3] = ["volume", "backup", "scan"];
 
 fn create(home: &Home, n: u8) {
@@ -145,9 +104,9 @@ fn restores(home: &Home, name: &str, expected: &[u8], what: &str) {
 
 #[test]
 fn a_chain_lives_and_dies_and_is_the_same_from_the_servers_disk() {
-    let Some(server) = ganesha() else { return };
+    let Some(server) = shared() else { return };
     for version in VERSIONS {
-        let place = server.place(version);
+        let place = place_on(&server, version);
         let (home, disk) = (place.home(), place.home_on_disk());
         let image = home.volume("v", LENGTH);
         let mut contents = Vec::new();
@@ -190,9 +149,9 @@ fn a_chain_lives_and_dies_and_is_the_same_from_the_servers_disk() {
 
 #[test]
 fn a_check_of_the_export_finds_all_that_backups_need_and_leaves_nothing() {
-    let Some(server) = ganesha() else { return };
+    let Some(server) = shared() else { return };
     for version in VERSIONS {
-        let place = server.place(version);
+        let place = place_on(&server, version);
         let home = place.home();
         let steps = home.json(&["repository", "check", "remote"]);
         for step in steps.as_array().unwrap() {
@@ -205,12 +164,12 @@ fn a_check_of_the_export_finds_all_that_backups_need_and_leaves_nothing() {
 
 #[test]
 fn what_cinders_nfs_driver_wrote_restores_from_the_export() {
-    let Some(server) = ganesha() else { return };
+    let Some(server) = shared() else { return };
     let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("../backup-core/tests/data/cinder/nfs");
     let text = fs::read(case.join("manifest.json")).unwrap();
     let manifest: Value = serde_json::from_slice(&text).unwrap();
     for version in VERSIONS {
-        let place = server.place(version);
+        let place = place_on(&server, version);
         let copied = Command::new("cp")
             .args(["-r", "--no-target-directory"])
             .arg(case.join("repo"))
@@ -227,88 +186,10 @@ fn what_cinders_nfs_driver_wrote_restores_from_the_export() {
     }
 }
 
-fn start(home: &Home, arguments: &[&str]) -> Child {
-    home.command(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Runs it to its end, which must come.
-fn finish(mut child: Child, what: &str) -> Ran {
-    let started = Instant::now();
-    while child.try_wait().unwrap().is_none() {
-        if started.elapsed() > HANGS {
-            child.kill().unwrap();
-            panic!("{what} hangs");
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    ran(child.wait_with_output().unwrap())
-}
-
-/// A server of one test's own, ended with it.
-struct Ganesha {
-    folder: tempfile::TempDir,
-}
-
-impl Ganesha {
-    fn start() -> Option<Self> {
-        ganesha()?;
-        let own = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
-        own.script("start", None);
-        Some(own)
-    }
-
-    fn kill(&self) {
-        self.script("kill", None);
-    }
-
-    /// Starts it again, with so many seconds in which its clients could claim what they had, and nobody else is served.
-    fn start_again(&self, grace: Option<&str>) {
-        self.script("start", grace);
-    }
-
-    fn script(&self, command: &str, grace: Option<&str>) {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../scripts/servers/nfs/ganesha"
-        );
-        let mut run = Command::new(script);
-        run.arg(command).arg(self.folder.path().join("ganesha"));
-        if let Some(grace) = grace {
-            run.env("GANESHA_GRACE", grace);
-        }
-        let done = run.output().unwrap();
-        assert!(done.status.success(), "{command}: {done:?}");
-    }
-
-    fn server(&self) -> Server {
-        let folder = self.folder.path().join("ganesha");
-        let ports = fs::read_to_string(folder.join("ports")).unwrap();
-        let mut ports = ports.split_whitespace().map(|p| p.parse().unwrap());
-        Server {
-            port: ports.next().unwrap(),
-            mount_port: ports.next().unwrap(),
-            folder: folder.join("export"),
-            small: None,
-        }
-    }
-}
-
-impl Drop for Ganesha {
-    fn drop(&mut self) {
-        self.script("destroy", None);
-    }
-}
-
 /// A home whose way to the server crawls, and a volume of noise, so that the server is hit in the middle.
 fn crawling(server: &Server, version: &str, timeout: u64) -> (Home, Place, Proxy, PathBuf) {
     let proxy = Proxy::new(&format!("http://127.0.0.1:{}", server.port));
-    let mut place = server.place(version);
+    let mut place = place_on(server, version);
     place.timeout = timeout;
     place.options = Server {
         port: proxy.address.port(),
@@ -323,41 +204,39 @@ fn crawling(server: &Server, version: &str, timeout: u64) -> (Home, Place, Proxy
 }
 
 /// Waits until a restore has written something. Its target is as long as it will be before that.
-fn await_restoring(home: &Home) {
-    let begun = Instant::now();
+fn await_restoring(home: &Home, restoring: Child) -> Child {
     let volumes = home.path().join("volumes");
     let written = |path: &PathBuf| fs::metadata(path).is_ok_and(|found| found.blocks() > 0);
-    while !files(&volumes).iter().any(written) {
-        assert!(begun.elapsed() < HANGS, "nothing is restored");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until(restoring, "the first restored byte", || {
+        files(&volumes).iter().any(written)
+    })
 }
 
 const CREATE: [&str; 6] = ["volume", "backup", "create", "--name", "b", "v"];
 
 #[test]
 fn a_server_that_is_killed_in_mid_backup_and_in_mid_restore_is_waited_for() {
-    let Some(own) = Ganesha::start() else { return };
+    let Some(own) = Ganesha::start(Some("3")) else {
+        return;
+    };
     let server = own.server();
     for version in VERSIONS {
         let (home, place, proxy, image) = crawling(&server, version, 60);
         proxy.harm(Harm::Slow(3 << 20), u64::MAX);
-        let making = start(&home, &CREATE);
-        while place.files().is_empty() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let making = home.start(&CREATE);
+        let making = wait_until(making, "the first file", || !place.files().is_empty());
         own.kill();
         std::thread::sleep(Duration::from_secs(1));
-        own.start_again(Some("3"));
+        own.start_again();
         let made = finish(making, "the backup");
         assert_eq!(made.status, 0, "{version}: {made:?}");
 
         let restore = ["volume", "backup", "restore", "--name", "first", "b"];
-        let restoring = start(&home, &restore);
-        await_restoring(&home);
+        let restoring = home.start(&restore);
+        let restoring = await_restoring(&home, restoring);
         own.kill();
         std::thread::sleep(Duration::from_secs(1));
-        own.start_again(Some("3"));
+        own.start_again();
         let restored = finish(restoring, "the restore");
         assert_eq!(restored.status, 0, "{version}: {restored:?}");
         let expected = fs::read(&image).unwrap();
@@ -371,7 +250,9 @@ fn a_server_that_is_killed_in_mid_backup_and_in_mid_restore_is_waited_for() {
 
 #[test]
 fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earlier_backup() {
-    let Some(own) = Ganesha::start() else { return };
+    let Some(own) = Ganesha::start(None) else {
+        return;
+    };
     let server = own.server();
     for version in VERSIONS {
         let (home, place, proxy, image) = crawling(&server, version, 4);
@@ -381,10 +262,8 @@ fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earl
         change(&image, 1);
         proxy.harm(Harm::Slow(1 << 20), u64::MAX);
         let incremental = [&CREATE[..4], &["i", "--incremental", "v"]].concat();
-        let making = start(&home, &incremental);
-        while place.files().len() == before {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let making = home.start(&incremental);
+        let making = wait_until(making, "the first file", || place.files().len() != before);
         own.kill();
         let failed = finish(making, "the backup");
         assert_eq!(failed.status, 1, "{version}: {failed:?}");
@@ -392,7 +271,7 @@ fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earl
         let shown = home.json(&["volume", "backup", "show", "i"]);
         assert_eq!(shown["status"], "error", "{version}");
 
-        own.start_again(None);
+        own.start_again();
         proxy.heal();
         home.good(&["volume", "backup", "delete", "i"]);
         restores(&home, "b", &expected, version);
@@ -402,13 +281,13 @@ fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earl
         // And in the middle of a restore.
         proxy.harm(Harm::Slow(1 << 20), u64::MAX);
         let restore = ["volume", "backup", "restore", "--name", "cut", "b"];
-        let restoring = start(&home, &restore);
-        await_restoring(&home);
+        let restoring = home.start(&restore);
+        let restoring = await_restoring(&home, restoring);
         own.kill();
         let failed = finish(restoring, "the restore");
         assert_eq!(failed.status, 1, "{version}: {failed:?}");
         assert!(failed.err.contains("NFS server"), "{version}: {failed:?}");
-        own.start_again(None);
+        own.start_again();
         proxy.heal();
         restores(&home, "b", &expected, version);
         home.good(&["volume", "backup", "delete", "i", "b"]);
@@ -418,18 +297,16 @@ fn a_server_that_is_gone_for_good_ends_the_job_with_the_reason_and_harms_no_earl
 
 #[test]
 fn a_killed_job_leaves_nothing_that_the_delete_of_its_backup_does_not_clear() {
-    let Some(server) = ganesha() else { return };
+    let Some(server) = shared() else { return };
     for version in VERSIONS {
-        let place = server.place(version);
+        let place = place_on(&server, version);
         let home = place.home();
         let image = home.dir.path().join("v.img");
         fs::write(&image, noise(LENGTH, 3)).unwrap();
         home.good(&["volume", "create", "--file", image.to_str().unwrap(), "v"]);
         let slowly = [&["-o", "backup.max_bandwidth=3MiB"], &CREATE[..]].concat();
-        let mut making = start(&home, &slowly);
-        while place.files().is_empty() {
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let making = home.start(&slowly);
+        let mut making = wait_until(making, "the first file", || !place.files().is_empty());
         making.kill().unwrap();
         making.wait().unwrap();
         // What the kernel had of it still arrives.
@@ -448,9 +325,9 @@ fn a_killed_job_leaves_nothing_that_the_delete_of_its_backup_does_not_clear() {
 
 #[test]
 fn a_read_only_export_and_a_full_one_end_the_job_with_the_reason() {
-    let Some(server) = ganesha() else { return };
+    let Some(server) = shared() else { return };
     for version in VERSIONS {
-        let mut place = server.place(version);
+        let mut place = place_on(&server, version);
         let home = place.home();
         let image = home.volume("v", LENGTH);
         home.good(&CREATE);
@@ -466,7 +343,7 @@ fn a_read_only_export_and_a_full_one_end_the_job_with_the_reason() {
             eprintln!("skipped: no small filesystem could be mounted");
             continue;
         };
-        let mut full = server.place(version);
+        let mut full = place_on(&server, version);
         fs::create_dir(small.join(&full.path)).unwrap();
         full.export = "/small";
         full.folder = small.join(&full.path);

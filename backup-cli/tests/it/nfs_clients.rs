@@ -2,11 +2,11 @@
 //! this where a kernel's server and its mounts are; elsewhere it prints that it is skipped.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::ashlar::{Home, files, noise, overwrite};
+use crate::ashlar::{Home, change, files};
 
 const LENGTH: usize = 5_000_000;
 const KERNEL: &str = "kernel";
@@ -72,12 +72,6 @@ fn scanned(home: &Home, client: &'static str, more: &[&str]) -> usize {
     let command = [&["volume", "backup", "scan"], more].concat();
     let found: Value = home.json(&by(client, &command));
     found.as_array().unwrap().len()
-}
-
-fn change(image: &Path, n: u8) {
-    overwrite(image, u64::from(n) * 600_000, &vec![0; 250_000]);
-    overwrite(image, (1 << 20) - 100, &noise(200, u64::from(n) + 10));
-    overwrite(image, LENGTH as u64 - 1, &[n + 1]);
 }
 
 #[test]

@@ -10,20 +10,13 @@ use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt;
 use serde_json::Value;
 
-use crate::ashlar::{Home, files, noise, overwrite};
+use crate::ashlar::{Home, change, files, noise, overwrite};
 use crate::proxy::Proxy;
 use crate::rights::swift_v3;
 use crate::secrets::clean;
 use crate::servers::{self, Server};
 
 const LENGTH: usize = 5_000_000;
-
-/// Changes the image: data becomes zero, data across a chunk's border, the last byte.
-fn change(image: &Path, n: u8) {
-    overwrite(image, u64::from(n) * 600_000, &vec![0; 250_000]);
-    overwrite(image, (1 << 20) - 100, &noise(200, u64::from(n) + 10));
-    overwrite(image, LENGTH as u64 - 1, &[n + 1]);
-}
 
 /// Other tests have their containers on the same server.
 fn scan_of<'a>(server: &'a Server, more: &[&'a str]) -> Vec<&'a str> {

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use futures::future::join_all;
 
-use crate::servers::{Ganesha, VERSIONS, container, files, key, noise, open, put, read};
+use crate::servers::{Ganesha, Server, VERSIONS, container, files, key, noise, open, put, read};
 
 /// Takes a server of its own for what blocks.
 async fn blocking(own: &Arc<Ganesha>, work: fn(&Ganesha)) {
@@ -33,7 +33,7 @@ async fn put_all(nfs: &dyn Repository, objects: &[(ObjectKey, Bytes)]) {
 
 /// Objects that are written side by side, an upload and the reading of it, each with a server that dies and comes back.
 async fn a_life_over_deaths(own: Ganesha, version: &str) {
-    let (server, own) = (own.server(), Arc::new(own));
+    let (server, own) = (Server(own.server()), Arc::new(own));
     let (config, folder) = server.place(version);
     let (nfs, of) = (open(&config), container("c"));
     nfs.ensure_container(&of).await.unwrap();
@@ -92,7 +92,7 @@ async fn a_server_that_is_gone_for_good_ends_each_call_by_the_deadline_with_the_
     let Some(own) = Ganesha::start(None) else {
         return;
     };
-    let (server, own) = (own.server(), Arc::new(own));
+    let (server, own) = (Server(own.server()), Arc::new(own));
     let places = VERSIONS.map(|version| {
         let (config, folder) = server.place(version);
         let nfs = open(&config.with_timeout(Duration::from_secs(3)));

@@ -16,9 +16,9 @@ use crate::servers::{
 async fn place(server: &Server, version: &str, harm: Harm) -> (NfsConfig, PathBuf, Proxy) {
     let proxy = Proxy::new(server.port, harm).await;
     let (config, folder) = server.place(version);
-    let through = Server {
+    let through = nfs_servers::Server {
         port: proxy.port,
-        ..server.clone()
+        ..server.0.clone()
     };
     let config = config.with_mount_options(through.options(version));
     (config, folder, proxy)

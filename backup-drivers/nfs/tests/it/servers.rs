@@ -1,11 +1,11 @@
 //! The real servers, and what tests need of a repository.
 
+use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use std::{env, fs};
 
 use backup_core::{ContainerName, Listed, ObjectKey, PutMode, Repository, Result};
 use backup_nfs::{Client, NfsConfig};
@@ -13,52 +13,26 @@ use backup_posix::{PosixConfig, PosixRepository};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 
-/// Versions of the protocol that the client without a mount speaks.
-pub(crate) const VERSIONS: [&str; 2] = ["4.1", "3"];
+pub(crate) use nfs_servers::{Ganesha, VERSIONS};
 
-/// A running server.
+/// A running server, and settings for it.
 #[derive(Debug, Clone)]
-pub(crate) struct Server {
-    pub(crate) port: u16,
-    pub(crate) mount_port: u16,
-    /// The folder that it exports as `/export`.
-    pub(crate) folder: PathBuf,
-    /// A small filesystem that it exports as `/small`.
-    pub(crate) small: Option<PathBuf>,
-    /// Whether it is Linux's own server, not nfs-ganesha: some refusals are told otherwise.
-    pub(crate) is_linux: bool,
+pub(crate) struct Server(pub(crate) nfs_servers::Server);
+
+impl Deref for Server {
+    type Target = nfs_servers::Server;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 /// The server that all tests share, where one runs.
 pub(crate) fn ganesha() -> Option<Server> {
-    let named = |variable: &str| env::var(variable).ok().filter(|v| !v.is_empty());
-    let Some(port) = named("ASHLAR_TEST_NFS_PORT") else {
-        println!(
-            "skipped: ASHLAR_TEST_NFS_PORT is not set; scripts/servers/nfs/with-servers sets it"
-        );
-        return None;
-    };
-    Some(Server {
-        port: port.parse().unwrap(),
-        mount_port: named("ASHLAR_TEST_NFS_MOUNT_PORT")
-            .unwrap()
-            .parse()
-            .unwrap(),
-        folder: named("ASHLAR_TEST_NFS_FOLDER").unwrap().into(),
-        small: named("ASHLAR_TEST_NFS_SMALL").map(PathBuf::from),
-        is_linux: named("ASHLAR_TEST_NFS_SERVER").as_deref() == Some("linux"),
-    })
+    nfs_servers::shared().map(Server)
 }
 
 impl Server {
-    /// Options by which it is reached with this version, from a port above 1023.
-    pub(crate) fn options(&self, version: &str) -> String {
-        format!(
-            "vers={version},port={},mountport={},noresvport",
-            self.port, self.mount_port
-        )
-    }
-
     /// An export of it.
     pub(crate) fn config(&self, export: &str, version: &str) -> NfsConfig {
         NfsConfig::new(format!("127.0.0.1:{export}"))
@@ -73,76 +47,6 @@ impl Server {
         let folder = self.folder.join(&name);
         fs::create_dir(&folder).unwrap();
         (self.config("/export", version).with_path(name), folder)
-    }
-}
-
-/// A server of one test's own, ended with it.
-pub(crate) struct Ganesha {
-    folder: tempfile::TempDir,
-    grace: Option<&'static str>,
-}
-
-impl Ganesha {
-    /// With this many seconds of grace time after each start but the first. `None` where no server is to run.
-    pub(crate) fn start(grace: Option<&'static str>) -> Option<Self> {
-        ganesha()?;
-        let own = Self {
-            folder: tempfile::tempdir().unwrap(),
-            grace,
-        };
-        own.script("start", None);
-        Some(own)
-    }
-
-    pub(crate) fn kill(&self) {
-        self.script("kill", None);
-    }
-
-    pub(crate) fn start_again(&self) {
-        self.script("start", self.grace);
-    }
-
-    fn script(&self, command: &str, grace: Option<&str>) {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../../scripts/servers/nfs/ganesha"
-        );
-        let mut run = Command::new(script);
-        run.arg(command).arg(self.folder.path().join("ganesha"));
-        if let Some(grace) = grace {
-            run.env("GANESHA_GRACE", grace);
-        }
-        let done = run.output().unwrap();
-        assert!(done.status.success(), "{command}: {done:?}");
-    }
-
-    pub(crate) fn server(&self) -> Server {
-        let folder = self.folder.path().join("ganesha");
-        let ports = fs::read_to_string(folder.join("ports")).unwrap();
-        let mut ports = ports.split_whitespace().map(|p| p.parse().unwrap());
-        Server {
-            port: ports.next().unwrap(),
-            mount_port: ports.next().unwrap(),
-            small: None,
-            is_linux: false,
-            folder: folder.join("export"),
-        }
-    }
-}
-
-impl Ganesha {
-    /// Ends it, and removes what it kept.
-    pub(crate) fn end(&self) {
-        self.script("destroy", None);
-    }
-}
-
-impl Drop for Ganesha {
-    fn drop(&mut self) {
-        // An end that a failed test did not come to.
-        if self.folder.path().join("ganesha").exists() {
-            self.end();
-        }
     }
 }
 
