@@ -112,11 +112,11 @@ fn a_check_of_each_server_finds_all_that_backups_need_and_leaves_nothing() {
 
 #[test]
 fn a_users_own_account_is_in_the_record_and_the_users_token_is_not() {
-    let Some(server) = servers::swift_v3() else {
+    let Some(one_user) = servers::swift_v3() else {
         return;
     };
-    let (account, token) = swift_v3(&server);
-    let server = server.per_user(&account, &token);
+    let (account, token) = swift_v3(&one_user);
+    let server = one_user.per_user(&account, &token);
     let home = server.home();
     let image = home.volume("v", LENGTH);
     create(&home, "b0");
@@ -162,7 +162,17 @@ fn a_users_own_account_is_in_the_record_and_the_users_token_is_not() {
         record["backup_url"].as_str().unwrap(),
     ]);
     assert!(err.contains(&account), "{err}");
-    server.configure(&home);
+
+    // With one user for all again, the account that signing in tells is compared.
+    let moved = one_user.clone().with("storage_url", format!("{account}0"));
+    moved.configure(&home);
+    let err = home.bad(&["volume", "backup", "delete", "b0"]);
+    assert!(
+        err.contains(&format!("lies in the account {account}")),
+        "{err}"
+    );
+    one_user.configure(&home);
+    home.good(&["volume", "backup", "verify", "b0"]);
     home.good(&["volume", "backup", "delete", "b0"]);
     assert_eq!(server.objects(), []);
 }
