@@ -365,6 +365,19 @@ pub trait BackupReader: Send + Sync + fmt::Debug + 'static {
     /// [`InvalidInput`](crate::ErrorKind::InvalidInput) past the end,
     /// [`Corrupt`](crate::ErrorKind::Corrupt) where stored bytes are wrong.
     async fn read(&self, at: u64, buf: Buf) -> (Buf, Result<()>);
+
+    /// Makes sure of what [`extents`](Self::extents) called zero: nothing of `range` was read, so nothing was checked.
+    /// Where the backup keeps no proof of its own, as a snapshot that the storage itself vouches for, this does nothing.
+    ///
+    /// # Errors
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) where there was something.
+    async fn prove_zero(&self, range: ByteRange) -> Result<()>;
+
+    /// Whether what was read until now was really there: asked after the last read.
+    ///
+    /// # Errors
+    /// As those of [`BlockDevice::still_there`].
+    async fn still_there(&self) -> Result<()>;
 }
 
 /// A backup found in a repository without a catalogue's help.

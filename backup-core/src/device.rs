@@ -103,6 +103,17 @@ pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
     /// [`Data`](crate::ExtentKind::Data) or [`Zero`](crate::ExtentKind::Zero), in order, without gaps, covering
     /// exactly `range`. One extent of data is always a right answer. `Zero` must be certain.
     async fn allocated(&self, range: ByteRange) -> Result<Vec<Extent>>;
+
+    /// Whether what was read until now was really there: asked after the last read, before anything is called complete.
+    ///
+    /// A device whose reads fail once its bytes are gone needs nothing more than this default. A snapshot of RBD that is
+    /// removed while it is open reads as zeroes from then on, without an error, so there somebody has to look.
+    ///
+    /// # Errors
+    /// [`Conflict`](crate::ErrorKind::Conflict) where it is gone; another error says that nobody knows, which is as bad.
+    async fn still_there(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A volume's state that a change source can later compare with: an RBD snapshot, a dirty bitmap's epoch. Opaque to

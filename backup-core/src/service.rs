@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 pub use crate::format::record::ExportedRecord;
 pub use builder::ServiceBuilder;
-pub use difference::{DiffInput, Exported, Since};
+pub use difference::{DiffContent, DiffInput, Exported, Since};
 pub use locks::{FileLocks, JobLock, JobLocks};
 pub use orphans::{FoundOrphan, FoundSnapshot, OrphanReport, OrphanRequest, OrphanState};
 pub use recover::{Recovered, Settled};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use backup_core::format::rbd_diff::DiffVersion;
-use backup_core::service::{DiffInput, Exported, Since};
+use backup_core::service::{DiffContent, DiffInput, Exported, Since};
 use backup_core::{Error, ErrorKind, VolumeRecord};
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -124,7 +124,6 @@ fn beside(path: &Path) -> PathBuf {
 pub(super) async fn import(home: &Home, args: ImportDiff) -> Result<VolumeRecord> {
     let mut files = Vec::new();
     for path in &args.files {
-        let file = File::open(path).map_err(|e| Error::io(IMPORT, path.display(), e))?;
         let sha256 = checksum(path)?;
         if sha256.is_none() {
             home.messages.note(format_args!(
@@ -132,10 +131,9 @@ pub(super) async fn import(home: &Home, args: ImportDiff) -> Result<VolumeRecord
                 beside(path).display()
             ));
         }
-        let content: Box<dyn Read + Send> = Box::new(BufReader::with_capacity(BUFFER, file));
         files.push(DiffInput {
             name: path.display().to_string(),
-            content,
+            content: content(path)?,
             sha256,
         });
     }
@@ -149,6 +147,20 @@ pub(super) async fn import(home: &Home, args: ImportDiff) -> Result<VolumeRecord
     let volume = done.map_err(cancelled("no volume was made"))?;
     bar.finish("imported", volume.length);
     Ok(volume)
+}
+
+/// A file is opened when it is its turn; what is none, as a pipe, can be opened once only.
+fn content(path: &Path) -> Result<DiffContent> {
+    let open = |path: &Path| -> io::Result<Box<dyn Read + Send>> {
+        let file = File::open(path)?;
+        Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+    };
+    let failed = |e| Error::io(IMPORT, path.display(), e);
+    if path.metadata().map_err(failed)?.is_file() {
+        let path = path.to_owned();
+        return Ok(DiffContent::File(Box::new(move || open(&path))));
+    }
+    Ok(DiffContent::Stream(open(path).map_err(failed)?))
 }
 
 /// The checksum that is kept beside a file, as `sha256sum` writes it; `None` where there is none.

@@ -82,6 +82,8 @@ pub(super) async fn create(
                     .await;
             match (cleaned, caught) {
                 (Ok(()), Some(caught)) if trusted => {
+                    // A source that is gone reads as zeroes: that is not the change tracking's fault.
+                    source.device.still_there().await?;
                     // Once more, and everything is read.
                     cx.observer().warning(&caught.text(&source.device.describe()));
                     trusted = false;

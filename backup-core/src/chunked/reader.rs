@@ -17,7 +17,7 @@ use super::split::SplitBlocks;
 use crate::backup::{BackupReader, Chain};
 use crate::buffer::Buf;
 use crate::compress::{Algorithm, decompressor};
-use crate::diff::Coverage;
+use crate::diff::{Coverage, is_zero};
 use crate::error::{Error, Result};
 use crate::format::metadata::ObjectEntry;
 use crate::job::JobContext;
@@ -28,6 +28,9 @@ const KEPT: usize = 4;
 
 /// Bytes of the volume that are put together and checked at once.
 const WINDOW: u64 = 4 << 20;
+
+/// Hashes that are looked up at once: 1 MiB of them.
+const HASHES_AT_ONCE: u64 = 32 << 10;
 
 pub(super) async fn open(
     engine: &ChunkedBackup,
@@ -293,24 +296,54 @@ impl ChunkedReader {
             return wrong("there is no hash list to tell what they are");
         };
         let block = list.block_size();
-        for index in from / block..to.div_ceil(block) {
-            let length = self
-                .shared
-                .chain
-                .length
-                .saturating_sub(index * block)
-                .min(block);
-            let zero = self
-                .shared
-                .chain
-                .hasher
-                .zeroes(usize::try_from(length).unwrap_or(0));
-            if list.hashes(index, 1)?.first() != Some(&zero) {
-                return wrong("the hash list says that they are not zero");
+        match self.first_not_zero(list, from / block, to.div_ceil(block))? {
+            None => Ok(()),
+            Some(_) => wrong("the hash list says that they are not zero"),
+        }
+    }
+
+    /// The first of the blocks `from..to` that the hash list does not call zero.
+    fn first_not_zero(&self, list: &HashIndex, from: u64, to: u64) -> Result<Option<u64>> {
+        let (chain, block) = (&self.shared.chain, list.block_size());
+        let zeroes = |length: u64| chain.hasher.zeroes(usize::try_from(length).unwrap_or(0));
+        let whole = zeroes(block);
+        let mut at = from;
+        while at < to {
+            let count = (to - at).min(HASHES_AT_ONCE);
+            let hashes = list.hashes(at, count)?;
+            for index in at..at + count {
+                let left = chain.length.saturating_sub(index.saturating_mul(block));
+                let zero = if left < block { zeroes(left) } else { whole };
+                // A list that ends too early proves nothing.
+                if hashes.get(in_memory(index - at)?) != Some(&zero) {
+                    return Ok(Some(index));
+                }
+            }
+            at += count;
+        }
+        Ok(None)
+    }
+
+    /// Reads what should be zero.
+    async fn read_zeroes(&self, range: ByteRange) -> Result<()> {
+        for part in range.pieces(WINDOW) {
+            let mut bytes = self.shared.cx.buffers().take(in_memory(part.len())?);
+            self.fill(part.start(), &mut bytes).await?;
+            if !is_zero(&bytes) {
+                return Err(not_zero_after_all(part));
             }
         }
         Ok(())
     }
+}
+
+fn not_zero_after_all(range: ByteRange) -> Error {
+    Error::corrupt(
+        "read backup",
+        format!("bytes {range} of the volume"),
+        "the metadata tells of nothing there, and there is something",
+    )
+    .hint("the backup is damaged; `volume backup verify` lists all damage")
 }
 
 fn in_memory(bytes: u64) -> Result<usize> {
@@ -392,5 +425,43 @@ impl BackupReader for ChunkedReader {
     async fn read(&self, at: u64, mut buf: Buf) -> (Buf, Result<()>) {
         let result = self.fill(at, &mut buf).await;
         (buf, result)
+    }
+
+    /// By the hash list, without a byte being read; but for the blocks that `range` has only a part of, and where there
+    /// is no list.
+    async fn prove_zero(&self, range: ByteRange) -> Result<()> {
+        let length = self.shared.chain.length;
+        if range.end() > length {
+            return Err(Error::invalid(
+                "prove zeroes",
+                "the range reaches past the end",
+            ));
+        }
+        let Some(list) = &self.shared.chain.hashes else {
+            return self.read_zeroes(range).await;
+        };
+        let block = list.block_size();
+        let first = range.start().div_ceil(block);
+        let last = if range.end() == length {
+            length.div_ceil(block)
+        } else {
+            range.end() / block
+        };
+        if first >= last {
+            return self.read_zeroes(range).await;
+        }
+        if let Some(wrong) = self.first_not_zero(list, first, last)? {
+            let place = ByteRange::at(wrong * block, block.min(length - wrong * block));
+            return Err(not_zero_after_all(place.unwrap_or(range)));
+        }
+        let (head, _) = range.split_at(first * block);
+        let (_, tail) = range.split_at(last.saturating_mul(block));
+        self.read_zeroes(head).await?;
+        self.read_zeroes(tail).await
+    }
+
+    /// An object that is gone cannot be read, so nothing was read that was not there.
+    async fn still_there(&self) -> Result<()> {
+        Ok(())
     }
 }

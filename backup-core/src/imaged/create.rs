@@ -96,14 +96,17 @@ impl Creation<'_> {
         if let Some(changes) = &self.source.changes {
             self.point = Some(changes.mark(self.plan.id).await?);
         }
-        let (image, totals) = match head {
-            None => self.full().await?,
+        let (image, parent, totals) = match head {
+            None => {
+                let (image, totals) = self.full().await?;
+                (image, None, totals)
+            }
             Some(head) => {
                 let totals = self.incremental(&head).await?;
-                (head.image, totals)
+                (head.image, Some(head.parent), totals)
             }
         };
-        self.commit(&image, &totals).await
+        self.commit(&image, parent.as_ref(), &totals).await
     }
 
     /// Copies what the source holds into a new image.
@@ -173,6 +176,9 @@ impl Creation<'_> {
         let Some(range) = totals.changed else {
             return Ok(Some(totals));
         };
+        // A source that is gone, or a parent, reads as zeroes: that is not the change tracking's fault.
+        self.source.device.still_there().await?;
+        head.parent.still_there().await?;
         // What was written so far is the source's content, and stays right.
         self.cx.observer().warning(&format!(
             "CHANGE TRACKING IS WRONG: bytes {range} of {} changed since {}, and were called unchanged. All of the volume \
@@ -207,7 +213,12 @@ impl Creation<'_> {
     }
 
     /// Makes all durable, then the snapshot.
-    async fn commit(&self, image: &Arc<dyn Image>, totals: &Totals) -> Result<Outcome> {
+    async fn commit(
+        &self,
+        image: &Arc<dyn Image>,
+        parent: Option<&Arc<dyn Image>>,
+        totals: &Totals,
+    ) -> Result<Outcome> {
         let mut progress = Progress::start(Phase::Sync, self.length);
         progress.transferred = totals.read;
         self.cx.observer().progress(&progress);
@@ -222,6 +233,11 @@ impl Creation<'_> {
                 .repository()
                 .put_record(&key, bytes.into())
                 .await?;
+        }
+        // What was copied, and what it was compared with.
+        self.source.device.still_there().await?;
+        if let Some(parent) = parent {
+            parent.still_there().await?;
         }
         // The last moment at which a cancel leaves nothing behind.
         self.cx.cancel().check(OPERATION)?;

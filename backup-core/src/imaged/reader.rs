@@ -64,4 +64,13 @@ impl BackupReader for ImageReader {
             Err(e) => (buf, Err(e)),
         }
     }
+
+    /// The store's own word for what a snapshot holds is all that there is.
+    async fn prove_zero(&self, range: ByteRange) -> Result<()> {
+        self.check("prove zeroes", Some(range))
+    }
+
+    async fn still_there(&self) -> Result<()> {
+        self.image.still_there().await
+    }
 }

@@ -51,6 +51,7 @@ pub(super) async fn restore(
     let mut transfer = Transfer::new(ends, Phase::Restore, length);
     let fed = feed::whole(&mut transfer, length, Deed::Copy).await;
     let totals = transfer.end(fed).await?;
+    image.still_there().await?;
     cx.observer()
         .progress(&Progress::start(Phase::Sync, length));
     // Behind this a cancel comes too late: a flush cannot be interrupted, and all is written.

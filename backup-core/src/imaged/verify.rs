@@ -43,6 +43,7 @@ pub(super) async fn verify(
     let mut transfer = Transfer::new(ends, Phase::Verify, length);
     let fed = feed::whole(&mut transfer, length, Deed::Read).await;
     let mut report = report(length, transfer.end(fed).await?);
+    image.still_there().await?;
 
     if let Some(note) = base::note(&image, newest.id).await?
         && let Some(said) = note.ashlar.volume_length

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod accounts;
+mod differences;
 mod faults;
 mod images;
 mod jobs;

@@ -22,6 +22,7 @@ impl Creation<'_> {
         self.progress.phase = Phase::Sync;
         self.cx.observer().progress(&self.progress);
         repository.barrier(&self.plan.location.container).await?;
+        self.source.device.still_there().await?;
         // The last moment at which a cancel leaves nothing behind.
         self.cx.cancel().check("back up")?;
 

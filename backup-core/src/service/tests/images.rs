@@ -15,7 +15,7 @@ use crate::service::{
 };
 use crate::testing::{MemoryImages, MemoryRepository};
 
-fn images() -> MemoryImages {
+pub(super) fn images() -> MemoryImages {
     MemoryImages::new(ContainerName::new("backups").unwrap())
 }
 
@@ -29,7 +29,7 @@ fn named(images: &MemoryImages) -> NamedRepository {
     }
 }
 
-async fn world(images: &MemoryImages) -> World {
+pub(super) async fn world(images: &MemoryImages) -> World {
     World::over(&[named(images)], MemoryRepository::new()).await
 }
 

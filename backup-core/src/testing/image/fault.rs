@@ -34,6 +34,7 @@ pub enum ImageCall {
     Discard,
     Flush,
     Allocated,
+    StillThere,
     Snapshots,
     Snapshot,
     RemoveSnapshot,
@@ -275,6 +276,11 @@ impl BlockDevice for FaultImage {
 
     async fn allocated(&self, range: ByteRange) -> Result<Vec<Extent>> {
         self.call(ImageCall::Allocated, self.inner.allocated(range))
+            .await
+    }
+
+    async fn still_there(&self) -> Result<()> {
+        self.call(ImageCall::StillThere, self.inner.still_there())
             .await
     }
 }

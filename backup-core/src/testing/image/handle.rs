@@ -72,6 +72,14 @@ impl MemoryImage {
         work(stored)
     }
 
+    /// Whether it shows a snapshot that was removed, perhaps with its image.
+    fn is_gone(&self) -> bool {
+        let state = lock(&self.store.state);
+        let stored = state.images.get(&self.key);
+        self.snapshot.is_some()
+            && stored.is_none_or(|stored| stored.at(self.snapshot.as_deref()).is_none())
+    }
+
     /// Works on what this handle shows.
     fn shown<T>(
         &self,
@@ -162,8 +170,13 @@ impl BlockDevice for MemoryImage {
         }
     }
 
+    /// Of a snapshot that was removed, zeroes without an error: as RBD does it.
     async fn read(&self, at: u64, mut buf: Buf) -> (Buf, Result<()>) {
         let length = buf.len() as u64;
+        if self.is_gone() {
+            buf.fill(0);
+            return (buf, Ok(()));
+        }
         let done = self.shown("read", |content| {
             match ByteRange::at(at, length).filter(|r| r.end() <= content.length) {
                 Some(_) => {
@@ -207,6 +220,17 @@ impl BlockDevice for MemoryImage {
 
     async fn allocated(&self, range: ByteRange) -> Result<Vec<Extent>> {
         self.diff(None, range).await
+    }
+
+    async fn still_there(&self) -> Result<()> {
+        if self.is_gone() {
+            return Err(
+                Error::new(ErrorKind::Conflict, "look whether it is still there")
+                    .on(self.describe())
+                    .because("it was removed while it was read"),
+            );
+        }
+        Ok(())
     }
 }
 
