@@ -35,7 +35,11 @@ fn link() -> Result<(), String> {
         build.include(headers);
     }
     // Warnings of Ceph's own headers are not ours to mend.
-    build.warnings(false).cargo_metadata(false).opt_level(0);
+    build
+        .warnings(false)
+        .cargo_warnings(false)
+        .cargo_metadata(false)
+        .opt_level(0);
     let compiler = build
         .try_get_compiler()
         .map_err(|e| format!("no C compiler to look for librbd with: {e}"))?;
@@ -85,7 +89,8 @@ fn mapext() {
         .cpp(true)
         .std("c++17")
         .file("src/mapext.cc")
-        .warnings(false);
+        .warnings(false)
+        .cargo_warnings(false);
     if let Some(headers) = std::env::var_os("LIBRBD_INCLUDE_DIR") {
         build.include(headers);
     }

@@ -90,6 +90,7 @@ struct Shared {
     counters: Counters,
     failing_read: Mutex<Option<u64>>,  // reads until one fails
     failing_write: Mutex<Option<u64>>, // writes until one fails
+    vanishing: Mutex<Option<u64>>,     // reads until it is gone
 }
 
 impl MemoryDevice {
@@ -215,6 +216,24 @@ impl MemoryDevice {
         *lock(&self.shared.failing_write) = Some(n);
     }
 
+    /// Lets it be gone from the `n`-th read on, from 0, as an RBD snapshot is that somebody removes: it reads as zeroes,
+    /// and no read fails.
+    pub fn vanish(&self, n: u64) {
+        *lock(&self.shared.vanishing) = Some(n);
+    }
+
+    /// Counts a read; whether there is nothing to be read any more.
+    fn vanished(&self) -> bool {
+        match &mut *lock(&self.shared.vanishing) {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+
     pub(super) fn pages(&self) -> Pages {
         lock(&self.shared.pages).clone()
     }
@@ -308,7 +327,11 @@ impl BlockDevice for MemoryDevice {
             due(&self.shared.failing_read, "read", &self.describe())
         });
         if done.is_ok() {
-            lock(&self.shared.pages).read(at, &mut buf);
+            if self.vanished() {
+                buf.fill(0);
+            } else {
+                lock(&self.shared.pages).read(at, &mut buf);
+            }
         }
         (buf, done)
     }
@@ -323,7 +346,11 @@ impl BlockDevice for MemoryDevice {
             counters.read(buf.len());
             counters.cached_reads.fetch_add(1, Ordering::SeqCst);
             due(&self.shared.failing_read, "read", &self.describe())?;
-            lock(&self.shared.pages).read(at, buf);
+            if self.vanished() {
+                buf.fill(0);
+            } else {
+                lock(&self.shared.pages).read(at, buf);
+            }
             Ok(())
         })
     }
@@ -370,6 +397,17 @@ impl BlockDevice for MemoryDevice {
             return Ok(vec![Extent::new(range, ExtentKind::Data)]);
         }
         Ok(lock(&self.shared.pages).allocated(range))
+    }
+
+    async fn still_there(&self) -> Result<()> {
+        match *lock(&self.shared.vanishing) {
+            Some(0) => Err(
+                Error::new(ErrorKind::Conflict, "look whether it is still there")
+                    .on(self.describe())
+                    .because("it vanished while it was read"),
+            ),
+            _ => Ok(()),
+        }
     }
 }
 

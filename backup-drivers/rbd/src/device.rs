@@ -142,4 +142,8 @@ impl BlockDevice for RbdDevice {
             None => Ok(vec![Extent::new(range, ExtentKind::Data)]),
         }
     }
+
+    async fn still_there(&self) -> Result<()> {
+        self.image.still_there().await
+    }
 }

@@ -89,6 +89,37 @@ async fn a_cancelled_incremental_takes_nothing_of_its_chain() {
     w.check(&inc, &w.device(&v)).await;
 }
 
+/// As when somebody removes the snapshot that is read: no read fails, and what comes is zeroes.
+#[tokio::test]
+async fn a_source_that_vanishes_while_it_is_read_makes_no_backup() {
+    let images = images();
+    for (w, on_images) in [(world(&images).await, true), (World::new().await, false)] {
+        let v = w.volume("data", 12 << 20).await;
+        let full = w.full(&v).await;
+        let before = w.device(&v).copy();
+        let there = (images.inventory(), w.repository.objects());
+        for incremental in [false, true] {
+            let device = w.device(&v).without_holes();
+            change(&device);
+            device.vanish(1);
+            let request = CreateRequest::of("data").incremental(incremental);
+            let e = w.back_up(request).await.unwrap_err();
+            assert!(
+                e.is(ErrorKind::Conflict),
+                "{on_images} {incremental}: {e:?}"
+            );
+            assert!(e.to_string().contains("vanished"), "{e}");
+            let now = (images.inventory(), w.repository.objects());
+            assert_eq!(now, there, "{on_images} {incremental}");
+            device.vanish(u64::MAX);
+        }
+        w.check(&full, &before).await;
+        let inc = w.incremental(&v).await;
+        w.check(&inc, &w.device(&v)).await;
+        w.assert_quiet().await;
+    }
+}
+
 #[tokio::test]
 async fn a_lost_catalogue_comes_back_from_the_images() {
     let images = images();

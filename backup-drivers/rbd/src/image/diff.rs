@@ -22,7 +22,7 @@ use crate::error::{check, errno};
 use crate::thread::on_thread;
 
 /// Extents of an answer, unless the caller wants another number: about 6 MiB.
-const LIMIT: usize = 256 * 1024;
+pub(super) const LIMIT: usize = 256 * 1024;
 
 /// A call may take a second more for each so many objects than one for none.
 const OBJECTS_A_SECOND: u64 = 500;

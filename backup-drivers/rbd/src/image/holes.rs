@@ -4,9 +4,10 @@
 //! state there is nothing to compare with, and so it tells all from the object's start to its last byte, though it may
 //! hold a few KiB. The object itself knows which parts of it hold data: librbd reads by that too, when it reads long pieces.
 
-use std::collections::BTreeMap;
+mod told;
+
 use std::ffi::CString;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
@@ -14,19 +15,17 @@ use backup_core::error::Result;
 use backup_core::range::ByteRange;
 use librbd_sys as sys;
 
-use super::diff::{Abandon, Diff, DiffExtent};
+use self::told::{Told, candidates, cut_off, narrowed};
+use super::diff::{Abandon, Diff, DiffExtent, LIMIT};
 use super::{Handle, Image};
 use crate::cluster::c_text;
-use crate::error::{check, errno};
+use crate::error::{check, errno, failed};
 use crate::thread::{Steps, with_steps};
 
 const OPERATION: &str = "ask for holes in objects";
 
 /// Objects that are asked at once.
 const AT_ONCE: usize = 8;
-
-/// An object of which no more than this is told is not asked: reading it costs as much.
-const WORTH_ASKING: u64 = 64 << 10; // bytes
 
 /// An I/O context of its own: set to read at a snapshot.
 struct AtSnapshot(sys::rados_ioctx_t);
@@ -105,70 +104,59 @@ impl Image {
             && !info.is_clone()
             && info.stripe_count <= 1
             && info.object_prefix.starts_with("rbd_data.");
+        if !asks {
+            return Ok(diff);
+        }
         let objects = candidates(&diff, info.object_size);
-        if !asks || objects.is_empty() {
+        if objects.is_empty() {
             return Ok(diff);
         }
         let abandoned = Abandon(Arc::default());
         let stop = Arc::clone(&abandoned.0);
         let handle = Arc::clone(&self.shared);
         let deadline = self.shared.pool.timeout();
-        let known = with_steps(OPERATION, self.target(), deadline, move |steps| {
+        let told = with_steps(OPERATION, self.target(), deadline, move |steps| {
             ask(&handle, &objects, &stop, steps)
         })
         .await?;
         drop(abandoned);
+        let diff = match told.enough {
+            Some(number) => cut_off(diff, number.saturating_mul(info.object_size)),
+            None => diff,
+        };
         Ok(Diff {
-            extents: narrowed(diff.extents, info.object_size, &known),
+            extents: narrowed(diff.extents, info.object_size, &told.known),
             end: diff.end,
         })
     }
 }
 
-/// The numbers of objects that are told from their start, and much of them.
-fn candidates(diff: &Diff, object_size: u64) -> Vec<u64> {
-    let mut objects = Vec::new();
-    for extent in diff.extents.iter().filter(|e| e.data) {
-        let mut at = extent.range.start().next_multiple_of(object_size);
-        while at < extent.range.end() {
-            if extent.range.end() - at > WORTH_ASKING {
-                objects.push(at / object_size);
-            }
-            at += object_size;
-        }
-    }
-    objects
-}
-
-type Known = BTreeMap<u64, Vec<ByteRange>>;
-
-/// Asks the objects, several at once. One that does not tell is left out.
-fn ask(handle: &Handle, objects: &[u64], stop: &AtomicBool, steps: &Steps) -> Result<Known> {
+/// Asks the objects, several at once, until there is enough for one answer. One that does not tell is left out.
+fn ask(handle: &Handle, objects: &[u64], stop: &AtomicBool, steps: &Steps) -> Result<Told> {
     let Some(snapshot) = handle.info.snapshot_id else {
-        return Ok(Known::new());
+        return Ok(Told::default());
     };
     let context = AtSnapshot::open(handle, snapshot)?;
     let (length, prefix) = (handle.info.object_size, &handle.info.object_prefix);
-    let next = AtomicUsize::new(0);
-    let known = Mutex::new(Known::new());
+    let state = Mutex::new((Told::default(), 0_usize));
     let work = || {
         while !stop.load(Ordering::Relaxed) {
-            let Some(&number) = objects.get(next.fetch_add(1, Ordering::Relaxed)) else {
+            let number = {
+                let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+                let (told, next) = &mut *state;
+                told.next(objects, next)
+            };
+            let Some(number) = number else {
                 return;
             };
             let Ok(name) = CString::new(format!("{prefix}.{number:016x}")) else {
                 return;
             };
-            let told = context.data(&name, length);
+            let answer = context.data(&name, length);
             steps.fetch_add(1, Ordering::Relaxed);
-            match told {
-                Ok(data) => {
-                    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-                    known.insert(number, data);
-                }
-                // A pool that cannot tell of one object tells of none.
-                Err(code) if code == -errno::EOPNOTSUPP => return,
-                Err(_) => {}
+            let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+            if !state.0.take(number, answer) {
+                return;
             }
         }
     };
@@ -179,54 +167,15 @@ fn ask(handle: &Handle, objects: &[u64], stop: &AtomicBool, steps: &Steps) -> Re
         }
         work();
     });
-    Ok(known.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// The extents with the holes of the objects that are known.
-fn narrowed(extents: Vec<DiffExtent>, object_size: u64, known: &Known) -> Vec<DiffExtent> {
-    let mut out: Vec<DiffExtent> = Vec::with_capacity(extents.len());
-    let mut push = |range: ByteRange, data: bool| {
-        if range.is_empty() {
-            return;
-        }
-        if let Some(last) = out.last_mut()
-            && last.range.end() == range.start()
-            && last.data == data
-            && let Some(both) = ByteRange::new(last.range.start(), range.end())
-        {
-            last.range = both;
-        } else {
-            out.push(DiffExtent { range, data });
-        }
-    };
-    for extent in extents {
-        if !extent.data {
-            push(extent.range, false);
-            continue;
-        }
-        for part in extent.range.pieces(object_size) {
-            let number = part.start() / object_size;
-            let Some(data) = known.get(&number) else {
-                push(part, true);
-                continue;
-            };
-            let mut rest = part;
-            for held in data {
-                let held = held
-                    .start()
-                    .checked_add(number * object_size)
-                    .and_then(|start| ByteRange::at(start, held.len()))
-                    .and_then(|held| held.intersection(rest));
-                let Some(held) = held else {
-                    continue;
-                };
-                let (hole, behind) = rest.split_at(held.start());
-                push(hole, false);
-                push(held, true);
-                rest = behind.split_at(held.end()).1;
-            }
-            push(rest, false);
-        }
+    let (told, _) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match told.failed {
+        // A pool that cannot tell of one object tells of none: as it should be, in an erasure-coded one.
+        Some(code) if code != -errno::EOPNOTSUPP => tracing::warn!(
+            "{}: its objects do not tell their holes, so more of them is read: {}",
+            handle.target(),
+            failed(OPERATION, handle.target(), code.into())
+        ),
+        _ => {}
     }
-    out
+    Ok(told)
 }

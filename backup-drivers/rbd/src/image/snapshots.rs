@@ -5,7 +5,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use backup_core::error::Result;
+use backup_core::error::{Error, ErrorKind, Result};
 use librbd_sys as sys;
 
 use super::{Handle, Image};
@@ -32,6 +32,43 @@ impl Image {
     /// The snapshots, oldest first.
     pub async fn snapshots(&self) -> Result<Vec<Snapshot>> {
         self.call("list snapshots", list).await
+    }
+
+    /// Makes sure that the snapshot which this handle shows was there until now: the image of that ID has one of that
+    /// number and name. Of a handle that shows none nothing is asked.
+    ///
+    /// A handle that only reads is not told when the snapshot is removed, and what it reads then are objects that are
+    /// missing: zeroes, and no error. So this looks by a handle of its own.
+    ///
+    /// # Errors
+    /// [`Conflict`](ErrorKind::Conflict) where it is gone, or under another name.
+    pub async fn still_there(&self) -> Result<()> {
+        const OPERATION: &str = "look whether the snapshot is still there";
+        let (Some(name), Some(id)) = (self.snapshot(), self.info().snapshot_id) else {
+            return Ok(());
+        };
+        let gone = |why: &str| {
+            Error::new(ErrorKind::Conflict, OPERATION)
+                .on(self.target())
+                .because(format!(
+                    "{why} while it was read, and what was read since may be zeroes"
+                ))
+                .hint("find out who removes it, and begin again")
+        };
+        let look = match self.pool().open_read_only(self.name(), None).await {
+            Ok(look) => look,
+            Err(e) if e.is(ErrorKind::NotFound) => return Err(gone("the image was removed")),
+            Err(e) => return Err(e),
+        };
+        if look.info().id != self.info().id {
+            return Err(gone("the image was replaced by another one of its name"));
+        }
+        let snapshots = look.snapshots().await?;
+        if snapshots.iter().any(|s| s.id == id && s.name == name) {
+            Ok(())
+        } else {
+            Err(gone("the snapshot was removed"))
+        }
     }
 
     /// Makes a snapshot of what is written so far.

@@ -33,15 +33,39 @@ pub(super) struct BaseImage {
     image: Image,
     access: Access,
     length: AtomicU64,
+    /// What a snapshot holds at all, asked for in large windows: it stays as it is.
+    held: Option<Differences>,
 }
 
 impl BaseImage {
     pub(super) fn new(image: Image, access: Access) -> Self {
         Self {
             length: AtomicU64::new(image.info().size),
+            held: image
+                .snapshot()
+                .is_some()
+                .then(|| Differences::since_beginning(image.clone())),
             image,
             access,
         }
+    }
+
+    /// Asked anew each time: the image may have been written since the last answer.
+    async fn differences(&self, from: Option<&str>) -> Result<Differences> {
+        let Some(from) = from else {
+            return Ok(Differences::since_beginning(self.image.clone()));
+        };
+        let snapshots = self.image.snapshots().await?;
+        let snapshot = snapshots.into_iter().find(|s| s.name == from);
+        let snapshot = snapshot.ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, "ask for differences")
+                .on(format!("{}@{from}", self.image.target()))
+        })?;
+        Ok(Differences::since(
+            self.image.clone(),
+            snapshot.name,
+            snapshot.size,
+        ))
     }
 
     fn length(&self) -> u64 {
@@ -136,6 +160,10 @@ impl BlockDevice for BaseImage {
     async fn allocated(&self, range: ByteRange) -> Result<Vec<Extent>> {
         self.diff(None, range).await
     }
+
+    async fn still_there(&self) -> Result<()> {
+        self.image.still_there().await
+    }
 }
 
 #[async_trait]
@@ -162,22 +190,13 @@ impl AnyImage for BaseImage {
     }
 
     async fn diff(&self, from: Option<&str>, range: ByteRange) -> Result<Vec<Extent>> {
-        let operation = "ask for differences";
-        self.check(operation, range.start(), range.len())?;
-        let differences = match from {
-            None => Differences::since_beginning(self.image.clone()),
-            Some(from) => {
-                let snapshots = self.image.snapshots().await?;
-                let snapshot = snapshots.into_iter().find(|s| s.name == from);
-                let snapshot = snapshot.ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, operation)
-                        .on(format!("{}@{from}", self.image.target()))
-                })?;
-                Differences::since(self.image.clone(), snapshot.name, snapshot.size)
-            }
-        };
-        // Asked anew each time: the image may have been written since the last answer.
-        differences.extents(range).await
+        self.check("ask for differences", range.start(), range.len())?;
+        if from.is_none()
+            && let Some(held) = &self.held
+        {
+            return held.extents(range).await;
+        }
+        self.differences(from).await?.extents(range).await
     }
 
     async fn resize(&self, size: u64) -> Result<()> {
