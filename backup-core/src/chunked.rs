@@ -10,6 +10,7 @@ mod gather;
 mod hash_index;
 mod item;
 mod layer_index;
+mod long_objects;
 mod orphans;
 mod proof;
 mod reader;

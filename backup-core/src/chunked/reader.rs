@@ -1,10 +1,11 @@
 //! Any byte of any backup of a chain.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::OnceCell;
 
 use super::ChunkedBackup;
 use super::check::OpenChain;
@@ -12,7 +13,7 @@ use super::fetch::fetch;
 use super::hash_index::HashIndex;
 use super::item::{Shared, WHOLE};
 use super::layer_index::LayerIndex;
-use super::slices::{self, Slices};
+use super::long_objects::{LongObjects, ObjectId};
 use super::split::SplitBlocks;
 use crate::backup::{BackupReader, Chain};
 use crate::buffer::Buf;
@@ -23,8 +24,9 @@ use crate::format::metadata::ObjectEntry;
 use crate::job::JobContext;
 use crate::range::{ByteRange, Extent, ExtentKind};
 
-/// Decompressed objects that are kept for the next read.
-const KEPT: usize = 4;
+/// Decompressed objects that are kept for the next read: how many, and how many bytes of more than two.
+const KEPT: usize = 64;
+const KEPT_BYTES: u64 = 64 << 20;
 
 /// Bytes of the volume that are put together and checked at once.
 const WINDOW: u64 = 4 << 20;
@@ -49,19 +51,23 @@ pub(super) async fn open(
             cx: cx.clone(),
         }),
         kept: Mutex::default(),
-        proven: Mutex::default(),
+        long: tokio::sync::Mutex::default(),
     }))
 }
-
-/// Names an object: its layer and its index there.
-type ObjectId = (usize, u64);
 
 #[derive(Debug)]
 struct ChunkedReader {
     shared: Arc<Shared>,
-    kept: Mutex<VecDeque<(ObjectId, Bytes)>>,
-    /// Objects too long to hold whose MD5 was found right.
-    proven: Mutex<HashSet<ObjectId>>,
+    kept: Mutex<VecDeque<Kept>>, // the latest used last
+    long: tokio::sync::Mutex<LongObjects>,
+}
+
+/// An object that was fetched, or is being fetched: whoever wants it meanwhile waits for the same.
+#[derive(Debug)]
+struct Kept {
+    id: ObjectId,
+    length: u64,
+    content: Arc<OnceCell<Bytes>>,
 }
 
 /// Who has a range of the volume.
@@ -93,21 +99,39 @@ impl ChunkedReader {
 
     /// An object's content, checked by its MD5.
     async fn content(&self, id: ObjectId, entry: &ObjectEntry) -> Result<Bytes> {
-        let kept = {
-            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.iter().find(|(k, _)| *k == id).map(|(_, b)| b.clone())
-        };
-        if let Some(bytes) = kept {
-            return Ok(bytes);
+        let content = self.keep(id, entry.length);
+        let bytes = content
+            .get_or_try_init(|| self.fetch_content(id, entry))
+            .await?;
+        Ok(bytes.clone())
+    }
+
+    /// The place for an object's content; what was not used for the longest time goes.
+    fn keep(&self, id: ObjectId, length: u64) -> Arc<OnceCell<Bytes>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = kept.iter().position(|k| k.id == id);
+        let one = place.and_then(|i| kept.remove(i)).unwrap_or_else(|| Kept {
+            id,
+            length,
+            content: Arc::default(),
+        });
+        let content = Arc::clone(&one.content);
+        kept.push_back(one);
+        let mut bytes: u64 = kept.iter().map(|k| k.length).sum();
+        while kept.len() > KEPT || (kept.len() > 2 && bytes > KEPT_BYTES) {
+            bytes -= kept.pop_front().map_or(0, |k| k.length);
         }
+        content
+    }
+
+    async fn fetch_content(&self, id: ObjectId, entry: &ObjectEntry) -> Result<Bytes> {
         let key = self.shared.chain.layers[id.0].key(entry)?;
         let length = usize::try_from(entry.length)
             .map_err(|_| Error::invalid("read backup", "object too long for memory").on(&key))?;
         let limit = entry.length.saturating_add(entry.length / 64 + 1024);
         let stored = fetch(&self.shared.repository, &key, None, limit, &self.shared.cx).await?;
         let (entry, buffers) = (entry.clone(), self.shared.cx.buffers().clone());
-        let bytes = self
-            .shared
+        self.shared
             .cx
             .cpu()
             .run(move || {
@@ -134,13 +158,7 @@ impl ChunkedReader {
                     _ => Ok(data),
                 }
             })
-            .await??;
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= KEPT {
-            kept.pop_front();
-        }
-        kept.push_back((id, bytes.clone()));
-        Ok(bytes)
+            .await?
     }
 
     /// Fills `out` from `at`, in windows of whole blocks that are checked against the hash list: that also tells where
@@ -236,7 +254,8 @@ impl ChunkedReader {
                         // The hash list proves it or refutes it.
                         place.fill(0);
                     } else if entry.length > WHOLE {
-                        self.copy_from_long((layer, index), &entry, piece, place)
+                        let mut long = self.long.lock().await;
+                        long.copy(&self.shared, (layer, index), &entry, piece, place)
                             .await?;
                     } else {
                         let content = self.content((layer, index), &entry).await?;
@@ -248,39 +267,6 @@ impl ChunkedReader {
             done += length;
         }
         Ok(out.into_bytes())
-    }
-
-    /// Copies `piece` out of an object that is too long to hold: it is decompressed from its beginning.
-    async fn copy_from_long(
-        &self,
-        id: ObjectId,
-        entry: &ObjectEntry,
-        piece: ByteRange,
-        out: &mut [u8],
-    ) -> Result<()> {
-        let key = self.shared.chain.layers[id.0].key(entry)?;
-        let proven = {
-            let proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-            proven.contains(&id)
-        };
-        if self.shared.chain.hashes.is_none() && !proven {
-            slices::prove(&self.shared, entry, &key).await?;
-            let mut proven = self.proven.lock().unwrap_or_else(PoisonError::into_inner);
-            proven.insert(id);
-        }
-        let mut slices = Slices::open(&self.shared, entry, &key).await?;
-        while let Some((range, slice)) = slices.next().await? {
-            if let Some(part) = range.intersection(piece) {
-                let from = in_memory(part.start() - range.start())?;
-                let to = in_memory(part.start() - piece.start())?;
-                let length = in_memory(part.len())?;
-                out[to..to + length].copy_from_slice(&slice[from..from + length]);
-            }
-            if range.end() >= piece.end() {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// A range that no layer has must be zero by the hash list.

@@ -87,7 +87,11 @@ pub(super) async fn handle(
 }
 
 /// Reads an object only to hold its MD5 against the metadata's; answers the stored bytes that were fetched.
-pub(super) async fn prove(shared: &Shared, entry: &ObjectEntry, key: &ObjectKey) -> Result<u64> {
+pub(super) async fn prove(
+    shared: &Arc<Shared>,
+    entry: &ObjectEntry,
+    key: &ObjectKey,
+) -> Result<u64> {
     let Some(expected) = entry.md5 else {
         no_checksum(shared, key)?;
         return Ok(0);
@@ -111,10 +115,10 @@ pub(super) async fn prove(shared: &Shared, entry: &ObjectEntry, key: &ObjectKey)
 }
 
 /// An object's content, a slice at a time; slices begin at blocks' starts where the object does.
-pub(super) struct Slices<'a> {
-    shared: &'a Shared,
-    entry: &'a ObjectEntry,
-    key: &'a ObjectKey,
+pub(super) struct Slices {
+    shared: Arc<Shared>,
+    entry: ObjectEntry,
+    key: ObjectKey,
     body: BoxStream<Bytes>,
     announced: u64,
     fetched: u64,
@@ -133,11 +137,11 @@ struct Stepped {
     finished: bool,
 }
 
-impl<'a> Slices<'a> {
+impl Slices {
     pub(super) async fn open(
-        shared: &'a Shared,
-        entry: &'a ObjectEntry,
-        key: &'a ObjectKey,
+        shared: &Arc<Shared>,
+        entry: &ObjectEntry,
+        key: &ObjectKey,
     ) -> Result<Self> {
         let download = shared.repository.get(key, None).await?;
         if entry.stored_length.is_some_and(|n| n != download.length) {
@@ -151,9 +155,9 @@ impl<'a> Slices<'a> {
             ));
         }
         Ok(Self {
-            shared,
-            entry,
-            key,
+            shared: Arc::clone(shared),
+            entry: entry.clone(),
+            key: key.clone(),
             body: download.body,
             announced: download.length,
             fetched: 0,
@@ -163,6 +167,11 @@ impl<'a> Slices<'a> {
             done: 0,
             ended: false,
         })
+    }
+
+    /// Where the next slice begins in the volume.
+    pub(super) fn position(&self) -> u64 {
+        self.entry.offset + self.done
     }
 
     /// The next slice and the range of the volume that it is of.
@@ -192,7 +201,7 @@ impl<'a> Slices<'a> {
             {
                 return Err(Error::corrupt(
                     "read object",
-                    self.key,
+                    &self.key,
                     format!(
                         "it holds {} bytes, the metadata says {}",
                         self.done + filled as u64,
@@ -218,7 +227,7 @@ impl<'a> Slices<'a> {
             None => {
                 return Err(
                     Error::new(crate::error::ErrorKind::Unavailable, "read object")
-                        .on(self.key)
+                        .on(&self.key)
                         .because(format!(
                             "{} bytes came where {} were announced",
                             self.fetched, self.announced
@@ -232,7 +241,7 @@ impl<'a> Slices<'a> {
     /// Decompresses into `out` from `filled` on, on the CPU pool.
     async fn step(&mut self, mut out: Buf, mut filled: usize) -> Result<Stepped> {
         let Some(mut decoder) = self.decoder.take() else {
-            return Err(Error::internal("read object", "the decoder failed before").on(self.key));
+            return Err(Error::internal("read object", "the decoder failed before").on(&self.key));
         };
         let input = self.input.clone();
         let key = self.key.clone();
@@ -272,11 +281,11 @@ impl<'a> Slices<'a> {
                 while !self.input.is_empty() {
                     let step = decoder
                         .step(&self.input, &mut spare)
-                        .map_err(|e| e.on(self.key))?;
+                        .map_err(|e| e.on(&self.key))?;
                     if step.produced > 0 {
                         return Err(Error::corrupt(
                             "read object",
-                            self.key,
+                            &self.key,
                             format!(
                                 "it holds more than the {} bytes of the metadata",
                                 self.entry.length
@@ -295,7 +304,7 @@ impl<'a> Slices<'a> {
             self.refill().await?;
         }
         match &mut self.decoder {
-            Some(decoder) => decoder.finish().map_err(|e| e.on(self.key)),
+            Some(decoder) => decoder.finish().map_err(|e| e.on(&self.key)),
             None => Ok(()),
         }
     }

@@ -49,6 +49,8 @@ struct State {
     uploads: BTreeMap<u64, (ObjectKey, Timestamp)>,
     next_upload: u64,
     events: Vec<Event>,
+    /// Bytes of each object that were asked for.
+    fetched: BTreeMap<ObjectKey, u64>,
     /// What listings leave out.
     unlisted: Option<fn(&str) -> bool>,
 }
@@ -245,6 +247,13 @@ impl MemoryRepository {
         lock(&self.state).events.clone()
     }
 
+    /// Bytes of the object `container/name` that were asked for so far: its length for each whole read.
+    pub fn fetched(&self, name: &str) -> u64 {
+        let state = lock(&self.state);
+        let of_it = state.fetched.iter().filter(|(k, _)| k.to_string() == name);
+        of_it.map(|(_, bytes)| bytes).sum()
+    }
+
     /// Forgets what happened so far.
     pub fn clear_events(&self) {
         lock(&self.state).events.clear();
@@ -411,6 +420,7 @@ impl Repository for MemoryRepository {
             }
         };
         let length = bytes.len() as u64;
+        *state.fetched.entry(key.clone()).or_default() += length;
         let mut pieces = Vec::with_capacity(bytes.len().div_ceil(self.piece));
         let mut rest = bytes;
         while !rest.is_empty() {

@@ -20,6 +20,7 @@ mod faults;
 mod history;
 mod imaged;
 mod model;
+mod reader;
 mod scan;
 mod schedules;
 mod split;
