@@ -45,7 +45,9 @@ pub use crate::format::record::ExportedRecord;
 pub use builder::ServiceBuilder;
 pub use difference::{DiffContent, DiffInput, Exported, Since};
 pub use locks::{FileLocks, JobLock, JobLocks};
-pub use orphans::{FoundOrphan, FoundSnapshot, OrphanReport, OrphanRequest, OrphanState};
+pub use orphans::{
+    FoundOrphan, FoundSnapshot, OrphanReport, OrphanRequest, OrphanState, SnapshotReport,
+};
 pub use recover::{Recovered, Settled};
 pub use request::{
     Caller, CreateRequest, Created, Found, FoundState, NewVolume, RestoreRequest, RestoreTarget,

@@ -48,7 +48,7 @@ const ORPHANS: &[Column] = &[
 
 async fn orphans(home: &Home, args: SnapshotOrphans, output: &Output) -> Result<()> {
     let Age(age) = args.older_than.unwrap_or(Age(OrphanRequest::DEFAULT_AGE));
-    let found = home
+    let report = home
         .service
         .orphan_snapshots(
             &home.caller,
@@ -58,6 +58,7 @@ async fn orphans(home: &Home, args: SnapshotOrphans, output: &Output) -> Result<
             home.context(),
         )
         .await?;
+    let found = report.found;
     let rows: Vec<Vec<Value>> = found
         .iter()
         .map(|one| {
@@ -92,6 +93,14 @@ async fn orphans(home: &Home, args: SnapshotOrphans, output: &Output) -> Result<
             "error: {failed} of {} could not be removed",
             found.len()
         ));
+    }
+    for (volume, reason) in &report.not_asked {
+        line(format_args!(
+            "error: the volume {} could not be asked: {reason}",
+            volume.id
+        ));
+    }
+    if failed > 0 || !report.not_asked.is_empty() {
         return Err(Failure::Told);
     }
     if !found.is_empty() && !args.delete {

@@ -11,7 +11,7 @@ use crate::device::BlockDevice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BackupId, SnapshotId, VolumeId};
 use crate::testing::MemoryDevice;
-use crate::volume::{SnapshotRef, VolumeProvider, VolumeRef};
+use crate::volume::{BackupSnapshot, SnapshotRef, VolumeProvider, VolumeRef};
 
 /// A [`VolumeProvider`] whose volumes are [`MemoryDevice`]s. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ struct State {
     stalled: HashSet<Step>,
     failing_undos: usize,
     kept: Vec<BackupId>,
+    left: HashMap<VolumeId, Vec<BackupSnapshot>>,
+    silent: HashSet<VolumeId>,
 }
 
 impl MemoryVolumes {
@@ -51,6 +53,16 @@ impl MemoryVolumes {
     /// The bytes of a volume, shared with it.
     pub fn device(&self, id: VolumeId) -> Option<MemoryDevice> {
         self.state().volumes.get(&id).cloned()
+    }
+
+    /// Puts a snapshot on a volume, as a backup leaves it.
+    pub fn leave_snapshot(&self, id: VolumeId, snapshot: BackupSnapshot) {
+        self.state().left.entry(id).or_default().push(snapshot);
+    }
+
+    /// A volume that cannot be asked for its snapshots any more.
+    pub fn silence(&self, id: VolumeId) {
+        self.state().silent.insert(id);
     }
 
     /// Makes a volume another length.
@@ -190,6 +202,25 @@ impl DeviceAttacher for MemoryVolumes {
 
 #[async_trait]
 impl VolumeProvider for MemoryVolumes {
+    async fn backup_snapshots(&self, volume: &VolumeRef) -> Result<Vec<BackupSnapshot>> {
+        let state = self.state();
+        if state.silent.contains(&volume.id) {
+            return Err(Error::new(ErrorKind::Unavailable, "list snapshots").on(volume.id));
+        }
+        Ok(state.left.get(&volume.id).cloned().unwrap_or_default())
+    }
+
+    async fn delete_backup_snapshot(
+        &self,
+        volume: &VolumeRef,
+        snapshot: &BackupSnapshot,
+    ) -> Result<()> {
+        if let Some(left) = self.state().left.get_mut(&volume.id) {
+            left.retain(|other| other.name != snapshot.name);
+        }
+        Ok(())
+    }
+
     fn describe(&self) -> String {
         "volumes in memory".into()
     }

@@ -5,7 +5,7 @@ use futures::StreamExt;
 use super::show::require_admin;
 use super::{BackupService, Caller};
 use crate::catalog::{BackupFilter, VolumeFilter};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::ContainerName;
 use crate::job::JobContext;
 use crate::orphan::{Orphan, OrphanKind};
@@ -178,13 +178,26 @@ pub struct FoundSnapshot {
     pub state: OrphanState,
 }
 
+/// What a search for snapshots on volumes found.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct SnapshotReport {
+    /// The snapshots.
+    pub found: Vec<FoundSnapshot>,
+    /// Volumes that could not be asked, and why.
+    pub not_asked: Vec<(VolumeRecord, Error)>,
+}
+
 impl BackupService {
     /// Finds snapshots that backups made on volumes and that no backup of the catalogue needs: those of deleted backups, and
     /// what was left where the catalogue was lost with a running job. With `remove`, removes them. `volume` is one by name
     /// or ID, or all of the catalogue.
     ///
-    /// What removes too much costs time and nothing else: the next incremental of whoever has the backup reads all. Younger
-    /// ones than `older_than` are left alone; so are those without a known age, unless it is 0. For an administrator only.
+    /// A volume that cannot be asked is told, and the search goes on.
+    ///
+    /// What removes too much: whoever else has the backup reads all in his next incremental, and where he reads this very
+    /// snapshot now, his backup fails. Younger ones than `older_than` are left alone, so that a running backup of another
+    /// catalogue is; so are those without a known age, unless it is 0. For an administrator only.
     pub async fn orphan_snapshots(
         &self,
         caller: &Caller,
@@ -192,7 +205,7 @@ impl BackupService {
         older_than: Duration,
         remove: bool,
         cx: &JobContext,
-    ) -> Result<Vec<FoundSnapshot>> {
+    ) -> Result<SnapshotReport> {
         require_admin(caller, "look for orphans")?;
         let volumes = match volume {
             Some(volume) => vec![self.show_volume(caller, volume).await?],
@@ -200,7 +213,7 @@ impl BackupService {
         };
         let age = i64::try_from(older_than.as_micros()).unwrap_or(i64::MAX);
         let latest = cx.now().as_micros().saturating_sub(age);
-        let mut found = Vec::new();
+        let mut report = SnapshotReport::default();
         for volume in volumes {
             cx.cancel().check("look for orphans")?;
             let reference = volume.reference();
@@ -208,18 +221,19 @@ impl BackupService {
                 Ok(snapshots) => snapshots,
                 // Its image is gone: so are its snapshots.
                 Err(e) if e.is(ErrorKind::NotFound) => continue,
-                Err(e) => return Err(e),
+                Err(e) if e.is(ErrorKind::Cancelled) => return Err(e),
+                Err(e) => {
+                    report.not_asked.push((volume, e));
+                    continue;
+                }
             };
-            // After the snapshots: a backup has its record before its snapshot.
-            let records = self.catalog.backups(&BackupFilter::default()).await?;
             for snapshot in snapshots {
-                let is_of_one =
-                    |r: &BackupRecord| r.id == snapshot.backup && r.status != BackupStatus::Error;
                 let old = match snapshot.created_at {
                     Some(at) => at.as_micros() <= latest,
                     None => older_than.is_zero(),
                 };
-                if !old || records.iter().any(is_of_one) {
+                // After the snapshots: a backup has its record before its snapshot.
+                if !old || self.needs(&snapshot).await? {
                     continue;
                 }
                 let state = if remove {
@@ -234,14 +248,23 @@ impl BackupService {
                 } else {
                     OrphanState::Found
                 };
-                found.push(FoundSnapshot {
+                report.found.push(FoundSnapshot {
                     volume: volume.clone(),
                     snapshot,
                     state,
                 });
             }
         }
-        Ok(found)
+        Ok(report)
+    }
+
+    /// Whether the catalogue has the backup that made a snapshot, and it did not fail.
+    async fn needs(&self, snapshot: &BackupSnapshot) -> Result<bool> {
+        match self.catalog.backup(snapshot.backup).await {
+            Ok(record) => Ok(record.status != BackupStatus::Error),
+            Err(e) if e.is(ErrorKind::NotFound) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use crate::id::{ContainerName, ObjectKey};
 use crate::orphan::OrphanKind;
 use crate::repository::Repository;
 use crate::service::{Caller, OrphanRequest, OrphanState};
+use crate::volume::BackupSnapshot;
 
 const LOST: &str = "volume_6841e3d1-8a1a-4496-bc51-f7c04b787e8f_20260101000000_backup_83dadb43-2aa9-4c0b-bc05-a12203a8f4cb";
 
@@ -154,4 +155,40 @@ async fn only_an_administrator_may_look() {
         .await
         .unwrap_err();
     assert!(e.is(ErrorKind::PermissionDenied), "{e}");
+}
+
+#[tokio::test]
+async fn a_volume_that_cannot_be_asked_for_its_snapshots_is_told_and_the_others_are_searched() {
+    let w = World::new().await;
+    let mut volumes = Vec::new();
+    for name in ["one", "two", "three"] {
+        volumes.push(w.volume(name, 10_000).await);
+    }
+    let needed = w.full(&volumes[2]).await;
+    let gone = crate::id::BackupId::generate();
+    for volume in &volumes {
+        for backup in [gone, needed.id] {
+            let name = format!("backup.{backup}.snap.1");
+            let snapshot = BackupSnapshot::new(name, backup, None);
+            w.volumes.leave_snapshot(volume.id, snapshot);
+        }
+    }
+    w.volumes.silence(volumes[0].id);
+    let report = w
+        .service
+        .orphan_snapshots(&w.caller, None, Duration::ZERO, true, &w.cx)
+        .await
+        .unwrap();
+    let silent: Vec<_> = report.not_asked.iter().map(|(v, _)| v.id).collect();
+    assert_eq!(silent, [volumes[0].id]);
+    assert!(report.not_asked[0].1.is(ErrorKind::Unavailable));
+    let mut found: Vec<_> = report.found.iter().map(|f| f.volume.id).collect();
+    let mut others = vec![volumes[1].id, volumes[2].id];
+    found.sort_unstable();
+    others.sort_unstable();
+    assert_eq!(found, others);
+    for one in &report.found {
+        assert_eq!(one.snapshot.backup, gone, "{one:?}");
+        assert_eq!(one.state, OrphanState::Removed);
+    }
 }
