@@ -116,6 +116,37 @@ fn key(option: &CinderOption) -> &'static str {
     option.setting.rsplit('.').next().unwrap_or_default()
 }
 
+/// What a backend says of itself.
+struct Backend(BTreeMap<&'static str, String>);
+
+impl Backend {
+    const OPTIONS: [&str; 6] = [
+        "volume_driver",
+        "rbd_pool",
+        "rbd_user",
+        "rbd_cluster_name",
+        "rbd_ceph_conf",
+        "rados_connect_timeout",
+    ];
+
+    /// Its own section, and what Cinder has for all backends where that is silent. Else the option that cannot be told,
+    /// and the name that it refers to.
+    fn read(options: &Options, section: &str) -> Result<Self, (&'static str, String)> {
+        let mut told = BTreeMap::new();
+        for option in Self::OPTIONS {
+            let own = options.get_in(section, option).map_err(|e| (option, e))?;
+            let value = match own {
+                Some(value) => Some(value),
+                None => options
+                    .get_in("backend_defaults", option)
+                    .map_err(|e| (option, e))?,
+            };
+            told.extend(value.map(|value| (option, value)));
+        }
+        Ok(Self(told))
+    }
+}
+
 impl Converted {
     fn leave(&mut self, options: &Options, name: &str, why: &str) {
         // A secret is not shown, nor what may hold one.
@@ -263,7 +294,16 @@ impl Converted {
         let enabled = options.get("enabled_backends").ok().flatten();
         let enabled = enabled.unwrap_or_default();
         for backend in enabled.split(',').map(str::trim).filter(|b| !b.is_empty()) {
-            let get = |name: &str| options.get_in(backend, name).ok().flatten();
+            let backend_of = match Backend::read(options, backend) {
+                Ok(read) => read,
+                Err((option, name)) => {
+                    self.left.push(format!(
+                        "[{backend}] {option} refers to ${name}, which is not set: its volumes are not taken"
+                    ));
+                    continue;
+                }
+            };
+            let get = |name: &str| backend_of.0.get(name).cloned();
             let driver = get("volume_driver").unwrap_or_default();
             if !driver.starts_with(RBD_DRIVER) {
                 self.left.push(format!(

@@ -279,6 +279,27 @@ fn the_first_rbd_backend_becomes_the_place_of_the_volumes_and_the_others_are_tol
 }
 
 #[test]
+fn what_all_backends_share_counts_and_a_reference_to_nothing_is_told_instead_of_guessed() {
+    let home = Home::new();
+    let conf = "[DEFAULT]\nenabled_backends = broken,good\n\
+                backup_driver = cinder.backup.drivers.ceph.CephBackupDriver\n\
+                [backend_defaults]\nvolume_driver = cinder.volume.drivers.rbd.RBDDriver\nrbd_user = shared\n\
+                rbd_ceph_conf = /etc/ceph/shared.conf\n\
+                [broken]\nrbd_pool = $oops\n\
+                [good]\nrbd_pool = volumes\nrbd_user = own\n";
+    let (ran, text) = converted(&home, conf);
+    let made: toml::Table = text.parse().unwrap();
+    let volumes = &made["volumes"];
+    assert_eq!(volumes["pool"].as_str(), Some("volumes"), "{text}");
+    assert_eq!(volumes["user"].as_str(), Some("own"), "{text}");
+    assert_eq!(volumes["conf"].as_str(), Some("/etc/ceph/shared.conf"));
+    assert!(
+        ran.err.contains("[broken] rbd_pool refers to $oops"),
+        "{ran:?}"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_cinder_conf_is_told_with_its_line() {
     let home = Home::new();
     let file = home.dir.path().join("cinder.conf");
