@@ -3,13 +3,14 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backup_core::{Backup, ByteRange, ChunkedBackup, ChunkedConfig};
 use backup_posix::{PosixConfig, PosixRepository};
 use bytes::Bytes;
 
-use crate::ceph::{Ceph, Random, conf, noise, volumes_config};
+use crate::ceph::{Ceph, Random, conf, noise, until, volumes_config};
 use crate::repository::engine;
 use crate::subject::Subject;
 
@@ -41,7 +42,7 @@ fn exported(conf: &str, image: &str, snapshot: &str) -> Vec<u8> {
 }
 
 /// Writes, zeroes and discards at random, by a connection of its own, until it is aborted.
-async fn write_for_ever(image: String) {
+async fn write_for_ever(image: String, written: Arc<AtomicUsize>) {
     let other = Ceph::connect().await.unwrap();
     let image = other.pool.open_image(&image).await.unwrap();
     let mut random = Random(3);
@@ -57,6 +58,7 @@ async fn write_for_ever(image: String) {
                 image.write(at, Bytes::from(data)).await.unwrap();
             }
         }
+        written.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -70,14 +72,20 @@ async fn every_point_in_time_is_what_the_cluster_exports(
     // All are compared at the end.
     config.max_snapshots = 0;
     let mut s = Subject::new(config, engine, LENGTH).await;
-    let writing = tokio::spawn(write_for_ever(s.name()));
+    let written = Arc::new(AtomicUsize::new(0));
+    let writing = tokio::spawn(write_for_ever(s.name(), Arc::clone(&written)));
     let (mut read, mut stored) = (0, 0);
     for _ in 0..=incrementals {
         let outcome = s.back_up().await;
         read += outcome.read_bytes;
         stored += outcome.stored_bytes;
-        // So that something is written between any two, however slow the machine.
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        // So that something is written between any two, however slow the machine: a write that ended may have begun
+        // before the snapshot, of the next few one did not.
+        let enough = written.load(Ordering::SeqCst) + 8;
+        until("write beside the backups", || {
+            written.load(Ordering::SeqCst) >= enough || writing.is_finished()
+        })
+        .await;
         assert!(
             !writing.is_finished(),
             "the writer keeps its lock and goes on"
