@@ -27,7 +27,9 @@ async fn stored(length: u64, chunk: u64) -> Stored {
     let engine = ChunkedBackup::new(Arc::new(repository.clone()), config).unwrap();
     let device = MemoryDevice::new(length);
     for n in 0..length / MIB {
-        let bytes: Vec<u8> = (0..MIB).map(|i| (i % 251 + n % 5) as u8).collect();
+        let bytes: Vec<u8> = (0..MIB)
+            .map(|i| u8::try_from((i % 251 + n % 5) % 256).unwrap())
+            .collect();
         device.poke(n * MIB, &bytes);
     }
     let cx = JobContext::new(512 * MIB).unwrap();

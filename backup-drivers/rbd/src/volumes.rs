@@ -228,7 +228,8 @@ impl VolumeProvider for RbdVolumes {
         match place.pool.remove(&place.image).await {
             // Somebody has it open: perhaps a process that was killed a moment ago.
             Err(e) if e.is(ErrorKind::Conflict) => {
-                let hint = "detach it there first";
+                let hint = "detach it there first; a client that is dead and still listed is shut out by `ceph osd \
+                            blocklist add ADDRESS`";
                 match target::wait_until_free(&place, OPERATION, hint, self.patience).await {
                     Err(e) if e.is(ErrorKind::NotFound) => return Ok(()),
                     free => free?,

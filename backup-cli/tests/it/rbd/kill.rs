@@ -408,7 +408,8 @@ impl World {
 }
 
 /// Removes an adopted image with its snapshots, as its owner would. A process that was killed has it open for the half
-/// minute after which the cluster takes it for dead.
+/// minute after which the cluster takes it for dead. Ceph 16 forgets that now and then for minutes: who is listed then is
+/// shut out, as docs/ceph.md says.
 fn remove(c: &Ceph, name: &str) {
     c.runtime.block_on(async {
         let image = c.pool.open_image(name).await.unwrap();
@@ -417,20 +418,31 @@ fn remove(c: &Ceph, name: &str) {
         }
         image.close().await.unwrap();
         let mut removed = c.pool.remove(name).await;
-        for _ in 0..90 {
+        for second in 0..90 {
             match &removed {
                 Err(e) if e.is(ErrorKind::Conflict) => {}
                 _ => break,
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
+            if second == 45 {
+                let look = c.pool.open_read_only(name, None).await.unwrap();
+                for dead in look.watchers().await.unwrap() {
+                    shut_out(&dead.address);
+                }
+            }
             removed = c.pool.remove(name).await;
         }
-        if let Err(e) = removed {
-            let look = c.pool.open_read_only(name, None).await.unwrap();
-            let (watchers, snapshots) = (look.watchers().await, look.snapshots().await);
-            panic!("{e}; open by {watchers:?}; {snapshots:?}");
-        }
+        removed.unwrap();
     });
+}
+
+fn shut_out(address: &str) {
+    eprintln!("{address} is dead and still listed");
+    let conf = std::env::var("ASHLAR_TEST_CEPH_CONF").unwrap();
+    let status = Command::new("ceph")
+        .args(["--conf", &conf, "osd", "blocklist", "add", address])
+        .status();
+    assert!(status.unwrap().success());
 }
 
 fn kills_leave_nothing(repository: &'static str) {

@@ -94,7 +94,7 @@ async fn a_backup_that_is_deleted_while_it_is_exported_leaves_no_complete_file()
         assert!(records(&whole).unwrap() > 0);
 
         let (part, exported) = export_while(&w, &backup, Since::Parent, async || {
-            delete(&w, &backup).await
+            delete(&w, &backup).await;
         })
         .await;
         let e = exported.unwrap_err();

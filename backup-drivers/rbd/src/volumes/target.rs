@@ -16,7 +16,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// [`Conflict`](ErrorKind::Conflict) where somebody has it open: a guest that writes a volume while it is restored would
 /// leave neither's content.
 pub(super) async fn open(place: &Place, patience: Duration) -> Result<Image> {
-    let hint = "detach it there first; a restore needs the volume for itself";
+    let hint = "detach it there first; a restore needs the volume for itself. A client that is dead and still listed is \
+                shut out by `ceph osd blocklist add ADDRESS`";
     wait_until_free(place, "attach", hint, patience).await?;
     let image = place.open().await?;
     image.take_lock().await?;
