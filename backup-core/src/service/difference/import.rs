@@ -60,8 +60,8 @@ impl BackupService {
     /// it. Where a file has a checksum, it is compared; after an error, or a cancel, there is no volume.
     ///
     /// # Errors
-    /// [`InvalidInput`](ErrorKind::InvalidInput) where the files do not follow each other;
-    /// [`Corrupt`](ErrorKind::Corrupt) for one that was cut or whose checksum is another. For an administrator only.
+    /// [`InvalidInput`](crate::ErrorKind::InvalidInput) where the files do not follow each other;
+    /// [`Corrupt`](crate::ErrorKind::Corrupt) for one that was cut or whose checksum is another. For an administrator only.
     pub async fn import_differences(
         &self,
         caller: &Caller,
