@@ -5,6 +5,7 @@ use std::io::Read;
 
 use backup_core::format::hash_list::{self as hashes, BlockHash, HashListHead};
 use backup_core::format::metadata::{self as meta, Metadata, ObjectEntry};
+use backup_core::format::rbd_diff::{DiffHead, DiffReader, DiffRecord, DiffVersion, DiffWriter};
 use backup_core::format::record::{ImportInto, export, import};
 use backup_core::format::volume::{VolumeMetadata, restore_view};
 use backup_core::{Algorithm, ErrorKind, Result, Timestamp};
@@ -263,4 +264,91 @@ fn without_rounding(metadata: &VolumeMetadata) -> VolumeMetadata {
     let mut cut_down = metadata.clone();
     cut_down.base.values_mut().for_each(cut);
     cut_down
+}
+
+/// What a difference file holds.
+#[derive(Debug, PartialEq)]
+struct Difference {
+    version: DiffVersion,
+    head: DiffHead,
+    /// Each range with its data; one of zeroes has none.
+    records: Vec<(DiffRecord, Vec<u8>)>,
+    sha256: [u8; 32],
+}
+
+/// Reads one whole, data in pieces of `step` bytes.
+fn read_difference(input: impl Read, step: usize) -> Result<Difference> {
+    let mut reader = DiffReader::new(input)?;
+    let (version, head) = (reader.version(), reader.head().clone());
+    let mut records = Vec::new();
+    let mut piece = vec![0; step];
+    while let Some(record) = reader.next_record()? {
+        let mut data = Vec::new();
+        loop {
+            match reader.data(&mut piece)? {
+                0 => break,
+                n => data.extend_from_slice(&piece[..n]),
+            }
+        }
+        records.push((record, data));
+    }
+    let (_, sha256) = reader.end()?;
+    Ok(Difference {
+        version,
+        head,
+        records,
+        sha256,
+    })
+}
+
+/// Reads a difference file of `rbd export-diff`.
+pub fn difference(data: &[u8]) {
+    if data.len() > MAX_INPUT {
+        return;
+    }
+    let step = step(data);
+    let slowly = read_difference(Trickle { data, step }, step);
+    let read = match read_difference(data, 64 << 10) {
+        Err(e) => {
+            assert!(is_expected(e.kind()), "{e}");
+            assert!(slowly.is_err(), "read in pieces it is taken");
+            return;
+        }
+        Ok(read) => read,
+    };
+    assert_eq!(slowly.expect("read at once it is taken"), read);
+    let mut writer =
+        DiffWriter::new(Vec::new(), read.version, &read.head).expect("its head was taken");
+    for (record, data) in &read.records {
+        let written = match record {
+            DiffRecord::Data(range) => {
+                assert!(range.end() <= read.head.size);
+                assert_eq!(range.len(), data.len() as u64);
+                writer.data(range.start(), data)
+            }
+            DiffRecord::Zero(range) => {
+                assert!(range.end() <= read.head.size && data.is_empty());
+                writer.zero(*range)
+            }
+        };
+        written.expect("it fits");
+    }
+    let (written, length, sha256) = writer.end().expect("a vector takes all");
+    assert_eq!(written.len() as u64, length);
+    let again = read_difference(&written[..], 64 << 10).expect("our own is taken");
+    assert_eq!((&again.version, &again.head), (&read.version, &read.head));
+    assert_eq!(again.sha256, sha256);
+    // A range of no bytes says nothing, and is not written.
+    let told = |d: &Difference| -> Vec<(DiffRecord, Vec<u8>)> {
+        let is_empty = |r: &DiffRecord| match r {
+            DiffRecord::Data(range) | DiffRecord::Zero(range) => range.is_empty(),
+        };
+        let full = d.records.iter().filter(|(record, _)| !is_empty(record));
+        full.cloned().collect()
+    };
+    assert_eq!(
+        told(&again),
+        told(&read),
+        "what was written is what was read"
+    );
 }

@@ -14,7 +14,7 @@ mod script;
 pub use codecs::decoders;
 pub use elsewhere::{bzip2_stream, zlib_join, zstd_frame};
 pub use engine::{merge, pieces};
-pub use formats::{hash_list, metadata, record, volume_metadata};
+pub use formats::{difference, hash_list, metadata, record, volume_metadata};
 pub use repository::repository;
 
 /// Longer inputs are left alone: they find nothing that short ones do not, and bounds that only a writer can pass (16 MiB

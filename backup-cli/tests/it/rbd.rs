@@ -2,6 +2,7 @@
 
 mod difference;
 mod kill;
+mod lost_catalogue;
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -88,6 +88,11 @@ fn corpus_of_hash_list_is_handled() {
 }
 
 #[test]
+fn corpus_of_difference_is_handled() {
+    replay("difference", bodies::difference);
+}
+
+#[test]
 fn corpus_of_record_is_handled() {
     replay("record", bodies::record);
 }
