@@ -1,7 +1,7 @@
 //! The table of cinder.conf's options and what becomes of each. docs/from-cinder.md has the same; a test compares them.
 
+mod any_driver;
 mod ceph;
-mod common;
 mod folders;
 mod gcs;
 mod s3;
@@ -92,7 +92,7 @@ pub(super) const PARAMETERS: &[(&str, &str)] = &[
 /// All options that have to do with backups.
 pub(super) fn options() -> impl Iterator<Item = &'static CinderOption> {
     let tables = [
-        common::OPTIONS,
+        any_driver::OPTIONS,
         folders::OPTIONS,
         s3::OPTIONS,
         swift::OPTIONS,

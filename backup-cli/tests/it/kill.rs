@@ -1,16 +1,16 @@
 //! `kill -9` at random moments of everything that takes time: what was complete stays, what was cut leaves nothing.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use backup_core::record::BackupStatus;
 use backup_core::volume::VolumeStatus;
 
 use crate::ashlar::{Home, noise, overwrite};
-use crate::state::{Dice, State, restored, settled, sha256};
+use crate::deeds::{Deed, Deeds, made};
+use crate::state::{State, restored, settled, sha256};
 
 /// Bytes of the volume; some 30 chunks.
 const LENGTH: usize = 8 << 20;
@@ -19,25 +19,13 @@ const CHUNK: &str = "256KiB";
 /// How many processes are killed while they run, unless `ASHLAR_MODEL_CASES` says more.
 const KILLS: usize = 52;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Deed {
-    Full,
-    Incremental,
-    RestoreNew,
-    RestoreOnto,
-    Delete,
-}
-
 /// A home, and what each of its backups must restore to.
 struct World {
     home: Home,
     image: PathBuf,
     in_use: bool,
     expected: BTreeMap<String, [u8; 32]>,
-    dice: Dice,
-    /// How long each deed takes from start to end.
-    usual: BTreeMap<Deed, Duration>,
-    figures: BTreeMap<(Deed, &'static str), usize>,
+    deeds: Deeds,
 }
 
 impl World {
@@ -66,118 +54,40 @@ impl World {
             image,
             in_use: xfs.is_some(),
             expected: BTreeMap::new(),
-            dice: Dice::seeded(),
-            usual: BTreeMap::new(),
-            figures: BTreeMap::new(),
+            deeds: Deeds::new(6),
         }
     }
 
     /// Changes a few places of the volume.
     fn change(&mut self) {
         for _ in 0..6 {
-            let length = 1 + self.dice.below(300_000);
-            let at = self.dice.below(LENGTH - length) as u64;
-            let seed = self.dice.next();
+            let length = 1 + self.deeds.dice.below(300_000);
+            let at = self.deeds.dice.below(LENGTH - length) as u64;
+            let seed = self.deeds.dice.next();
             overwrite(&self.image, at, &noise(length, seed));
         }
     }
 
-    fn leaf(&mut self, state: &State) -> Option<String> {
-        let leaves: Vec<_> = state
-            .backups
-            .values()
-            .filter(|b| b.num_dependent_backups == 0)
-            .map(|b| b.id.to_string())
-            .collect();
-        (!leaves.is_empty()).then(|| leaves[self.dice.below(leaves.len())].clone())
-    }
-
-    /// A deed that can be done now, and the backup that it is done to.
-    fn choose(&mut self, state: &State) -> (Deed, Option<String>) {
-        let Some(leaf) = self.leaf(state) else {
-            return (Deed::Full, None);
-        };
-        let count = state.backups.len();
-        let deed = match self.dice.below(10) {
-            0 | 1 if count >= 3 => Deed::Delete,
-            2..=5 if count >= 6 => Deed::Delete,
-            2 | 3 => Deed::RestoreNew,
-            4 => Deed::RestoreOnto,
-            5 | 6 => Deed::Full,
-            _ => Deed::Incremental,
-        };
-        let done_to_one = !matches!(deed, Deed::Full | Deed::Incremental);
-        (deed, done_to_one.then_some(leaf))
-    }
-
-    fn arguments(&self, deed: Deed, backup: Option<&str>) -> Vec<String> {
-        let subject = backup.unwrap_or("v");
-        let words: &[&str] = match deed {
-            Deed::Full => &["create"],
-            Deed::Incremental => &["create", "--incremental"],
-            Deed::RestoreNew => &["restore", "--name", "new"],
-            Deed::RestoreOnto => &["restore"],
-            Deed::Delete => &["delete"],
-        };
-        let mut all: Vec<String> = [
-            "-o",
-            &format!("backup.chunk_size={CHUNK}"),
-            "volume",
-            "backup",
-        ]
-        .iter()
-        .chain(words)
-        .map(ToString::to_string)
-        .collect();
-        if self.in_use && matches!(deed, Deed::Full | Deed::Incremental) {
-            all.push("--force".into());
+    fn command(&self, deed: Deed, backup: Option<&str>) -> Command {
+        let size = format!("backup.chunk_size={CHUNK}");
+        let mut words = deed.words(&["-o", &size], backup);
+        if self.in_use && deed.makes_a_backup() {
+            words.push("--force".into());
         }
-        all.push(subject.into());
-        if deed == Deed::RestoreOnto {
-            all.push("target".into());
-        }
-        all
-    }
-
-    /// Does `deed`, and kills it at a random moment from its start to a little behind its usual end; not at all where
-    /// it is done for the first time. Tells whether it was killed.
-    fn done(&mut self, deed: Deed, backup: Option<&str>) -> bool {
-        let arguments = self.arguments(deed, backup);
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let before = Instant::now();
-        let mut child = self
-            .home
-            .command(&words)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        if let Some(usual) = self.usual.get(&deed) {
-            let permille = u32::try_from(self.dice.below(1100)).unwrap();
-            std::thread::sleep(*usual * permille / 1000);
-            child.kill().unwrap();
-        }
-        let status = child.wait().unwrap();
-        if status.signal() == Some(9) {
-            return true;
-        }
-        assert!(status.success(), "{words:?}: {status}");
-        // What a busy machine makes slow must not make the kills come late for ever.
-        let took = before.elapsed();
-        let usual = self.usual.entry(deed).or_insert(took);
-        *usual = (*usual * 3 + took) / 4;
-        false
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.home.command(&words)
     }
 
     /// One deed with its kill, the next command, and all that must hold then. Tells whether it was killed.
     fn round(&mut self) -> bool {
         let before = settled(&self.home);
-        let (deed, subject) = self.choose(&before);
-        if matches!(deed, Deed::Full | Deed::Incremental) {
+        let (deed, subject) = self.deeds.choose(&before);
+        if deed.makes_a_backup() {
             self.change();
         }
         let target = sha256(&self.home.dir.path().join("target.img"));
-        let killed = self.done(deed, subject.as_deref());
+        let command = self.command(deed, subject.as_deref());
+        let killed = self.deeds.killed(deed, command);
 
         let next = self.home.run(&["volume", "list"]);
         assert_eq!(next.status, 0, "{next:?}");
@@ -210,20 +120,12 @@ impl World {
                 self.after_restore(deed, &subject.unwrap(), target, &after, killed)
             }
         };
-        let what = if killed { became } else { "ran to its end" };
-        *self.figures.entry((deed, what)).or_default() += 1;
+        self.deeds.note(deed, killed, became);
         killed
     }
 
     fn after_create(&mut self, before: &State, after: &State, killed: bool) -> &'static str {
-        let made: Vec<_> = after
-            .backups
-            .values()
-            .filter(|b| !before.backups.contains_key(&b.id.to_string()))
-            .collect();
-        assert!(made.len() <= 1, "{made:?}");
-        let Some(made) = made.first() else {
-            assert!(killed, "it ended well, and there is no backup");
+        let Some(made) = made(before, after, killed) else {
             return "not begun";
         };
         let id = made.id.to_string();
@@ -232,9 +134,6 @@ impl World {
             self.check(&id);
             return "complete";
         }
-        assert!(killed, "it ended well, and is in error");
-        let reason = made.fail_reason.as_deref().unwrap();
-        assert!(reason.starts_with("interrupted"), "{reason}");
         assert_eq!(after.stored, before.stored, "the cut one left something");
         self.home.good(&["volume", "backup", "delete", &id]);
         if let Some(parent) = made.parent_id {
@@ -324,39 +223,27 @@ impl World {
 
 #[test]
 fn model_kills_at_random_moments_lose_nothing_that_was_complete_and_leave_nothing_of_the_rest() {
-    let kills = std::env::var("ASHLAR_MODEL_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .map_or(KILLS, |n: usize| n.max(KILLS));
     let mut world = World::new();
-    let (mut killed, mut rounds) = (0, 0);
-    while killed < kills {
-        rounds += 1;
-        assert!(
-            rounds < kills * 5,
-            "only {killed} of {rounds} were killed in time"
-        );
-        killed += usize::from(world.round());
-        if rounds % 25 == 0 {
+    Deeds::until_killed(KILLS, |round| {
+        let killed = world.round();
+        if round % 25 == 0 {
             let state = settled(&world.home);
             world.check_all(&state);
         }
-    }
+        killed
+    });
     let state = settled(&world.home);
     world.check_all(&state);
     // Children first.
     loop {
         let state = settled(&world.home);
-        let Some(leaf) = world.leaf(&state) else {
+        let Some(leaf) = world.deeds.leaf(&state) else {
             break;
         };
         world.home.good(&["volume", "backup", "delete", &leaf]);
     }
     assert_eq!(world.home.stored(), Vec::<PathBuf>::new());
-    eprintln!("{killed} killed of {rounds}; usual times {:?}", world.usual);
-    for ((deed, what), n) in &world.figures {
-        eprintln!("{n:4} {deed:?}: {what}");
-    }
+    world.deeds.tell();
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod beside;
 mod cinder;
 mod crash;
 mod credentials;
+mod deeds;
 mod diagnosis;
 mod difference;
 mod faults;

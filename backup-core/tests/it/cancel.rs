@@ -126,8 +126,8 @@ async fn a_restore_that_is_cancelled_while_it_flushes_is_complete() {
     assert_eq!(target.first_difference(&h.volume), None);
 }
 
-#[tokio::test]
-async fn a_cancelled_restore_or_verify_does_not_wait_for_a_repository_that_does_not_answer() {
+/// A full backup in a repository that can be made not to answer.
+async fn over_a_faulty_repository() -> (History, Arc<FaultRepository>) {
     let memory = MemoryRepository::new();
     let faulty = Arc::new(FaultRepository::new(
         Arc::new(memory.clone()),
@@ -137,6 +137,12 @@ async fn a_cancelled_restore_or_verify_does_not_wait_for_a_repository_that_does_
     let mut h = History::over(faulty.clone(), memory, LENGTH as u64, config);
     h.volume.poke(0, &noise(1, LENGTH));
     h.full().await;
+    (h, faulty)
+}
+
+#[tokio::test]
+async fn a_cancelled_restore_or_verify_does_not_wait_for_a_repository_that_does_not_answer() {
+    let (h, faulty) = over_a_faulty_repository().await;
     for verify in [false, true] {
         // Far longer than a test may take; with it ending, what waits would end well.
         faulty.set_plan(FaultPlan::new().rule(
@@ -168,15 +174,7 @@ async fn a_cancelled_restore_or_verify_does_not_wait_for_a_repository_that_does_
 
 #[tokio::test]
 async fn a_cancelled_delete_does_not_wait_for_what_killed_uploads_left() {
-    let memory = MemoryRepository::new();
-    let faulty = Arc::new(FaultRepository::new(
-        Arc::new(memory.clone()),
-        FaultPlan::new(),
-    ));
-    let config = ChunkedConfig::new(compressor(Algorithm::None, None).unwrap());
-    let mut h = History::over(faulty.clone(), memory, LENGTH as u64, config);
-    h.volume.poke(0, &noise(1, LENGTH));
-    h.full().await;
+    let (h, faulty) = over_a_faulty_repository().await;
     // Far longer than a test may take; with it ending, what waits would end well.
     faulty.set_plan(FaultPlan::new().rule(
         When::call(Call::ClearLeftovers),

@@ -2,9 +2,8 @@
 //! leaves no snapshot, no image, no note and no object.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use backup_core::format::ceph;
 use backup_core::record::BackupStatus;
@@ -15,22 +14,14 @@ use sha2::{Digest, Sha256};
 
 use super::{Ceph, MIB};
 use crate::ashlar::noise;
-use crate::state::{Dice, State, settled};
+use crate::deeds::{Deed, Deeds, made};
+use crate::state::{State, settled};
 
 /// Bytes of the volume: three objects.
 const LENGTH: usize = 12 * MIB;
 
 /// How many processes are killed while they run, with each of the two repositories, unless `ASHLAR_MODEL_CASES` says more.
 const KILLS: usize = 15;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Deed {
-    Full,
-    Incremental,
-    RestoreNew,
-    RestoreOnto,
-    Delete,
-}
 
 /// A volume with backups in one repository, and what each of them must restore to.
 struct World {
@@ -41,10 +32,7 @@ struct World {
     expected: BTreeMap<String, [u8; 32]>,
     /// All backups that were available once.
     ever: BTreeSet<String>,
-    dice: Dice,
-    /// How long each deed takes from start to end.
-    usual: BTreeMap<Deed, Duration>,
-    figures: BTreeMap<(Deed, &'static str), usize>,
+    deeds: Deeds,
 }
 
 impl World {
@@ -64,9 +52,7 @@ impl World {
             images,
             expected: BTreeMap::new(),
             ever: BTreeSet::new(),
-            dice: Dice::seeded(),
-            usual: BTreeMap::new(),
-            figures: BTreeMap::new(),
+            deeds: Deeds::new(5),
         })
     }
 
@@ -74,9 +60,9 @@ impl World {
     fn change(&mut self) {
         let image = self.c.image("v");
         for _ in 0..4 {
-            let length = 1 + self.dice.below(400_000);
-            let at = self.dice.below(LENGTH - length) as u64;
-            let data = noise(length, self.dice.next());
+            let length = 1 + self.deeds.dice.below(400_000);
+            let at = self.deeds.dice.below(LENGTH - length) as u64;
+            let data = noise(length, self.deeds.dice.next());
             self.c
                 .runtime
                 .block_on(image.write(at, data.into()))
@@ -89,86 +75,12 @@ impl World {
         Sha256::digest(self.c.content(volume, LENGTH)).into()
     }
 
-    /// A chain is deleted from its end.
-    fn leaf(&mut self, state: &State) -> Option<String> {
-        let leaves: Vec<_> = state
-            .backups
-            .values()
-            .filter(|b| b.num_dependent_backups == 0)
-            .map(|b| b.id.to_string())
-            .collect();
-        (!leaves.is_empty()).then(|| leaves[self.dice.below(leaves.len())].clone())
-    }
-
-    /// A deed that can be done now, and the backup that it is done to.
-    fn choose(&mut self, state: &State) -> (Deed, Option<String>) {
-        let Some(leaf) = self.leaf(state) else {
-            return (Deed::Full, None);
-        };
-        let count = state.backups.len();
-        let deed = match self.dice.below(10) {
-            0 if count >= 2 => Deed::Delete,
-            1..=4 if count >= 5 => Deed::Delete,
-            1 => Deed::RestoreNew,
-            2 => Deed::RestoreOnto,
-            3 | 4 => Deed::Full,
-            _ => Deed::Incremental,
-        };
-        let done_to_one = !matches!(deed, Deed::Full | Deed::Incremental);
-        (deed, done_to_one.then_some(leaf))
-    }
-
-    fn arguments(&self, deed: Deed, backup: Option<&str>) -> Vec<String> {
+    fn command(&self, deed: Deed, backup: Option<&str>) -> Command {
         let repository = format!("backup.repository={}", self.repository);
-        let words: &[&str] = match deed {
-            Deed::Full => &["create"],
-            Deed::Incremental => &["create", "--incremental"],
-            Deed::RestoreNew => &["restore", "--name", "new"],
-            Deed::RestoreOnto => &["restore"],
-            Deed::Delete => &["delete"],
-        };
         let options = ["-o", &repository, "-o", "backup.chunk_size=256KiB"];
-        let mut all: Vec<String> = [&options[..], &["volume", "backup"], words]
-            .concat()
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        all.push(backup.unwrap_or("v").into());
-        if deed == Deed::RestoreOnto {
-            all.push("target".into());
-        }
-        all
-    }
-
-    /// Does `deed`, and kills it at a random moment from its start to a little behind its usual end; not at all where
-    /// it is done for the first time. Tells whether it was killed.
-    fn done(&mut self, deed: Deed, backup: Option<&str>) -> bool {
-        let arguments = self.arguments(deed, backup);
-        let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let before = Instant::now();
-        let mut child = self
-            .c
-            .home
-            .command(&words)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        if let Some(usual) = self.usual.get(&deed) {
-            let permille = u32::try_from(self.dice.below(1100)).unwrap();
-            std::thread::sleep(*usual * permille / 1000);
-            child.kill().unwrap();
-        }
-        let output = child.wait_with_output().unwrap();
-        if output.status.signal() == Some(9) {
-            return true;
-        }
-        assert!(output.status.success(), "{words:?}: {output:?}");
-        // A wait for a dead client's watch is not what a deed usually takes, and kills must not come late for ever.
-        let took = before.elapsed();
-        let usual = self.usual.entry(deed).or_insert(took);
-        *usual = (*usual).min(took * 2);
-        false
+        let words = deed.words(&options, backup);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.c.home.command(&words)
     }
 
     /// Volumes that the catalogue knew when the process died.
@@ -205,11 +117,12 @@ impl World {
     /// One deed with its kill, the next command, and all that must hold then. Tells whether it was killed.
     fn round(&mut self) -> bool {
         let before = settled(&self.c.home);
-        let (deed, subject) = self.choose(&before);
-        if matches!(deed, Deed::Full | Deed::Incremental) {
+        let (deed, subject) = self.deeds.choose(&before);
+        if deed.makes_a_backup() {
             self.change();
         }
-        let killed = self.done(deed, subject.as_deref());
+        let command = self.command(deed, subject.as_deref());
+        let killed = self.deeds.killed(deed, command);
         let known = self.volumes_in_the_catalogue();
         self.settle();
         let after = settled(&self.c.home);
@@ -232,20 +145,12 @@ impl World {
             }
         };
         self.nothing_else_is_there();
-        let what = if killed { became } else { "ran to its end" };
-        *self.figures.entry((deed, what)).or_default() += 1;
+        self.deeds.note(deed, killed, became);
         killed
     }
 
     fn after_create(&mut self, before: &State, after: &State, killed: bool) -> &'static str {
-        let made: Vec<_> = after
-            .backups
-            .values()
-            .filter(|b| !before.backups.contains_key(&b.id.to_string()))
-            .collect();
-        assert!(made.len() <= 1, "{made:?}");
-        let Some(made) = made.first() else {
-            assert!(killed, "it ended well, and there is no backup");
+        let Some(made) = made(before, after, killed) else {
             return "not begun";
         };
         let id = made.id.to_string();
@@ -257,9 +162,6 @@ impl World {
             }
             return "complete";
         }
-        assert!(killed, "it ended well, and is in error");
-        let reason = made.fail_reason.as_deref().unwrap();
-        assert!(reason.starts_with("interrupted"), "{reason}");
         self.c.home.good(&["volume", "backup", "delete", &id]);
         "in error"
     }
@@ -391,7 +293,7 @@ impl World {
     fn end(mut self) {
         loop {
             let state = settled(&self.c.home);
-            let Some(leaf) = self.leaf(&state) else {
+            let Some(leaf) = self.deeds.leaf(&state) else {
                 break;
             };
             self.c.home.good(&["volume", "backup", "delete", &leaf]);
@@ -401,9 +303,7 @@ impl World {
         for name in &self.images {
             remove(&self.c, name);
         }
-        for ((deed, what), n) in &self.figures {
-            eprintln!("{n:4} {deed:?}: {what}");
-        }
+        self.deeds.tell();
     }
 }
 
@@ -446,24 +346,11 @@ fn shut_out(address: &str) {
 }
 
 fn kills_leave_nothing(repository: &'static str) {
-    let kills = std::env::var("ASHLAR_MODEL_CASES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .map_or(KILLS, |n: usize| n.max(KILLS));
     let Some(mut world) = World::new(repository) else {
         return;
     };
-    let (mut killed, mut rounds) = (0, 0);
-    while killed < kills {
-        rounds += 1;
-        assert!(
-            rounds < kills * 5,
-            "only {killed} of {rounds} were killed in time"
-        );
-        killed += usize::from(world.round());
-    }
+    Deeds::until_killed(KILLS, |_| world.round());
     world.check_all();
-    eprintln!("{killed} killed of {rounds}; usual times {:?}", world.usual);
     world.end();
 }
 

@@ -12,6 +12,7 @@ use backup_rbd::{CloneOptions, HOLES_IN_OBJECTS, Image, RbdVolumes};
 use bytes::Bytes;
 
 use crate::ceph::{Ceph, Random, conf, noise, volumes_config};
+use crate::subject::delete_once_closed;
 
 const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 32 << 10;
@@ -370,13 +371,5 @@ async fn a_volume_that_is_written_all_the_time_is_backed_up_at_its_points_in_tim
         "it was written"
     );
     c.check_all().await;
-    let mut removed = c.volumes.delete_volume(&c.volume).await;
-    for _ in 0..100 {
-        if removed.is_ok() {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-        removed = c.volumes.delete_volume(&c.volume).await;
-    }
-    removed.unwrap();
+    delete_once_closed(&c.volumes, &c.volume).await;
 }

@@ -1,6 +1,7 @@
 //! A volume in the test cluster with a chain of backups, by any engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use backup_core::testing::MemoryDevice;
 use backup_core::volume::VolumeRef;
@@ -66,21 +67,16 @@ impl Subject {
 
     /// Full the first time, then incremental on the newest.
     pub(crate) async fn back_up(&mut self) -> Outcome {
-        let mut request = BackupRequest::new(self.volume.id, Timestamp::now());
-        request.parent = self.layers.last().cloned();
-        let plan = self.engine.plan(&request).unwrap();
-        let source = AttachSource::Volume(self.volume.clone());
-        let attach = self.volumes.plan(&source, plan.id).await.unwrap();
-        let attachment = self.volumes.execute(&attach).await.unwrap();
-        let outcome = self
-            .engine
-            .create(&plan, self.layers.last(), &attachment, &self.cx)
-            .await
-            .unwrap();
-        drop(attachment);
-        self.volumes.keep(&attach).await.unwrap();
-        self.layers.push(plan.layer());
-        self.snapshots.push(attach.temporary_snapshot.unwrap());
+        let (layer, snapshot, outcome) = back_up(
+            &self.volumes,
+            &self.volume,
+            &*self.engine,
+            self.layers.last(),
+            &self.cx,
+        )
+        .await;
+        self.layers.push(layer);
+        self.snapshots.push(snapshot);
         outcome
     }
 
@@ -105,15 +101,40 @@ impl Subject {
         for layer in self.layers.iter().rev() {
             self.engine.delete(layer, &self.cx).await.unwrap();
         }
-        // A handle that was dropped a moment ago is closed on a thread of its own.
-        let mut removed = self.volumes.delete_volume(&self.volume).await;
-        for _ in 0..200 {
-            if removed.is_ok() {
-                break;
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-            removed = self.volumes.delete_volume(&self.volume).await;
-        }
-        removed.unwrap();
+        delete_once_closed(&self.volumes, &self.volume).await;
     }
+}
+
+/// Backs up a volume, incrementally where there is a parent. The backup, and the snapshot of the volume that it is of.
+pub(crate) async fn back_up(
+    volumes: &RbdVolumes,
+    volume: &VolumeRef,
+    engine: &dyn Backup,
+    parent: Option<&Layer>,
+    cx: &JobContext,
+) -> (Layer, String, Outcome) {
+    let mut request = BackupRequest::new(volume.id, Timestamp::now());
+    request.parent = parent.cloned();
+    let plan = engine.plan(&request).unwrap();
+    let source = AttachSource::Volume(volume.clone());
+    let attach = volumes.plan(&source, plan.id).await.unwrap();
+    let attachment = volumes.execute(&attach).await.unwrap();
+    let made = engine.create(&plan, parent, &attachment, cx).await;
+    let outcome = made.unwrap();
+    drop(attachment);
+    volumes.keep(&attach).await.unwrap();
+    (plan.layer(), attach.temporary_snapshot.unwrap(), outcome)
+}
+
+/// Deletes a volume. A handle that was dropped a moment ago is closed on a thread of its own, and is waited for.
+pub(crate) async fn delete_once_closed(volumes: &RbdVolumes, volume: &VolumeRef) {
+    let mut removed = volumes.delete_volume(volume).await;
+    for _ in 0..200 {
+        if removed.is_ok() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        removed = volumes.delete_volume(volume).await;
+    }
+    removed.unwrap();
 }

@@ -10,9 +10,8 @@ use backup_core::format::record::{export, import};
 use backup_core::testing::MemoryDevice;
 use backup_core::volume::VolumeRef;
 use backup_core::{
-    AttachSource, Backup, BackupId, BackupRecord, BackupRequest, BlockDevice, ByteRange, Chain,
-    DeviceAttacher, ImageBackup, JobContext, Layer, Outcome, RestoreOptions, ScanItem, Timestamp,
-    VolumeId, VolumeProvider,
+    Backup, BackupId, BackupRecord, BlockDevice, ByteRange, Chain, ImageBackup, JobContext, Layer,
+    Outcome, RestoreOptions, ScanItem, VolumeId, VolumeProvider,
 };
 use backup_rbd::{RbdDevice, RbdVolumes};
 use bytes::Bytes;
@@ -21,6 +20,7 @@ use futures::TryStreamExt;
 use super::fixture::rbd;
 use super::{backups, engine, file_sha256, sha256};
 use crate::ceph::{conf, noise, volumes_config};
+use crate::subject::back_up;
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -152,20 +152,15 @@ impl Mixed {
 
     /// Ours: full, or incremental on the newest.
     async fn we_back_up(&mut self) -> Outcome {
-        let mut request = BackupRequest::new(self.volume.id, Timestamp::now());
-        request.parent = self.layers.last().cloned();
-        let plan = self.engine.plan(&request).unwrap();
-        let source = AttachSource::Volume(self.volume.clone());
-        let attach = self.volumes.plan(&source, plan.id).await.unwrap();
-        let attachment = self.volumes.execute(&attach).await.unwrap();
-        let outcome = self
-            .engine
-            .create(&plan, self.layers.last(), &attachment, &self.cx)
-            .await
-            .unwrap();
-        drop(attachment);
-        self.volumes.keep(&attach).await.unwrap();
-        let record = self.scanned(plan.id).await;
+        let (layer, _, outcome) = back_up(
+            &self.volumes,
+            &self.volume,
+            &self.engine,
+            self.layers.last(),
+            &self.cx,
+        )
+        .await;
+        let record = self.scanned(layer.id).await;
         let exported = export(&record).unwrap();
         let n = self.layers.len();
         std::fs::write(
@@ -176,7 +171,7 @@ impl Mixed {
             ),
         )
         .unwrap();
-        self.layers.push(plan.layer());
+        self.layers.push(layer);
         self.sums.push(self.sum(self.volume.id).await);
         outcome
     }
