@@ -80,8 +80,8 @@ pub trait BlockDevice: Send + Sync + fmt::Debug + 'static {
     /// memory (in the page cache, say). The engine then hashes them on the same core while they are in its caches.
     ///
     /// `None` where they do not, or where that cannot be told; [`read`](Self::read) is the way then. It is not to wait for
-    /// a disk (but for what a system moved out to a swap) or a network. The content of `buf` is arbitrary after `None` and after an error. A device that always
-    /// answers `None`, as this default does, is right.
+    /// a disk (but for what a system moved out to a swap) or a network. The content of `buf` is arbitrary after `None` and
+    /// after an error. A device that always answers `None`, as this default does, is right.
     fn read_cached(&self, at: u64, buf: &mut [u8]) -> Option<Result<()>> {
         let _ = (at, buf);
         None
