@@ -9,7 +9,7 @@ use super::transfer::{PIECE, Totals, Transfer};
 use super::{ImageBackup, base, delete};
 use crate::attach::Attachment;
 use crate::backup::{BackupPlan, Layer, Outcome};
-use crate::device::{BlockDevice, ChangePoint};
+use crate::device::{BlockDevice, ChangePoint, ChangeSource};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::ceph::{self, BackupNote};
 use crate::image::{Image, ImageKey, MAX_RECORD};
@@ -139,9 +139,14 @@ impl Creation<'_> {
     async fn incremental(&mut self, head: &Head) -> Result<Totals> {
         self.begun = true;
         self.note(&head.image, None).await?;
-        head.reset(self.cx).await?;
+        // Both wait for the cluster most of the time, and neither needs the other.
+        let (reset, known) = tokio::join!(head.reset(self.cx), self.knows(&head.since));
+        reset?;
+        let changes = known?;
         head.fit(self.length).await?;
-        if let Some(totals) = self.tracked(head).await? {
+        if let Some(changes) = changes
+            && let Some(totals) = self.tracked(head, changes).await?
+        {
             return Ok(totals);
         }
         let mut transfer = self.transfer_onto(head);
@@ -149,29 +154,34 @@ impl Creation<'_> {
         transfer.end(fed).await
     }
 
-    /// Reads only what the change source tells; `None` where it knows nothing of the parent's state, or is wrong.
-    async fn tracked(&self, head: &Head) -> Result<Option<Totals>> {
-        let Some(changes) = &self.source.changes else {
+    /// The change source, where it still knows the parent's state.
+    async fn knows(&self, since: &ChangePoint) -> Result<Option<&dyn ChangeSource>> {
+        let Some(changes) = self.source.changes.as_deref() else {
             return Ok(None);
-        };
-        let since = &head.since;
-        let audit = Audit {
-            per_million: self.engine.config.audit_per_million,
-            backup: self.plan.id,
         };
         let first = ByteRange::up_to(self.length.min(PIECE));
         match changes.changed(since, first).await {
+            Ok(_) => Ok(Some(changes)),
             Err(e) if e.is(ErrorKind::NotFound) => {
                 self.cx.observer().warning(&format!(
                     "the source has no state {} to compare with: all of it is read",
                     since.as_str()
                 ));
-                return Ok(None);
+                Ok(None)
             }
-            asked => asked?,
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads only what the change source tells; `None` where it is wrong.
+    async fn tracked(&self, head: &Head, changes: &dyn ChangeSource) -> Result<Option<Totals>> {
+        let since = &head.since;
+        let audit = Audit {
+            per_million: self.engine.config.audit_per_million,
+            backup: self.plan.id,
         };
         let mut transfer = self.transfer_onto(head);
-        let fed = feed::changes(&mut transfer, self.length, &**changes, since, audit).await;
+        let fed = feed::changes(&mut transfer, self.length, changes, since, audit).await;
         let totals = transfer.end(fed).await?;
         let Some(range) = totals.changed else {
             return Ok(Some(totals));

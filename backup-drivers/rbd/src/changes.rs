@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use crate::differences::Differences;
 use crate::image::Image;
 use crate::names;
+use crate::presence::Presence;
 
 /// What a change point's name begins with.
 const SCHEME: &str = "rbd";
@@ -141,8 +142,20 @@ impl RbdChanges {
             if snapshot.id > self.snapshot {
                 return Err(gone("it is newer than what is backed up"));
             }
-            let (name, size) = (snapshot.name, snapshot.size);
-            let differences = Differences::since(self.image.clone(), name, size);
+            let (pool, image) = (self.image.pool(), self.image.name());
+            let older = match pool.open_read_only(image, Some(&snapshot.name)).await {
+                Err(e) if e.is(ErrorKind::NotFound) => {
+                    return Err(gone("the snapshot is no longer there"));
+                }
+                opened => opened?,
+            };
+            // By now the names may be another image's, or another snapshot's.
+            let (one, other) = (self.image.info(), older.info());
+            if one.id != other.id || other.snapshot_id != Some(snapshot.id) {
+                return Err(gone("the snapshot is no longer there"));
+            }
+            let differences =
+                Differences::since(Arc::new(Presence::new(older)), self.image.clone());
             Source::Older(differences.by_object_maps(self.fast_diff))
         };
         let source = Arc::new(source);

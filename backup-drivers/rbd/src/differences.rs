@@ -2,28 +2,31 @@
 
 use std::sync::Arc;
 
-use backup_core::error::{Error, Result};
+use backup_core::error::{Error, ErrorKind, Result};
 use backup_core::range::{ByteRange, Extent, ExtentKind};
+use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
 use crate::image::{Diff, DiffRequest, Image};
+use crate::presence::Presence;
 
 /// How much is asked about at once, in bytes. A question costs something whatever its length.
 const WINDOW: u64 = 64 << 30;
 
-/// Touched objects whose distance is at most so many others are looked at by one call.
-const NEAR_OBJECTS: u64 = 8;
+/// Objects to look at whose distance is at most so many others are looked at by one call: a call costs about as much as
+/// looking at so many.
+const NEAR_OBJECTS: u64 = 32;
 
-/// Where more than this part of a window's objects is touched, all of it is looked at by one call.
-const MANY: u64 = 4;
+/// Calls at once. Each has several objects in flight (`rbd_concurrent_management_ops`).
+const CALLS_AT_ONCE: usize = 4;
+
+const OPERATION: &str = "ask for differences";
 
 /// Differences between a snapshot (or the beginning) and what an image handle shows. The handle shows a snapshot, so
 /// that an answer stays right.
 pub(crate) struct Differences {
-    image: Image,
-    from: Option<String>,
-    /// Up to where the older state reached, in bytes; what lies behind is new.
-    old_size: u64,
+    newer: Presence,
+    older: Option<Arc<Presence>>,
     /// Whether object maps are believed: see [`Differences::by_object_maps`].
     by_maps: bool,
     last: Mutex<Option<Arc<Answer>>>,
@@ -41,19 +44,17 @@ impl Differences {
     pub(crate) fn since_beginning(image: Image) -> Self {
         Self {
             by_maps: !image.info().is_clone(),
-            image,
-            from: None,
-            old_size: 0,
+            newer: Presence::new(image),
+            older: None,
             last: Mutex::default(),
         }
     }
 
-    /// Since the snapshot `from`, when the image was `old_size` bytes long.
-    pub(crate) fn since(image: Image, from: String, old_size: u64) -> Self {
+    /// Since the snapshot that `older` shows, of the same image.
+    pub(crate) fn since(older: Arc<Presence>, image: Image) -> Self {
         Self {
-            image,
-            from: Some(from),
-            old_size,
+            newer: Presence::new(image),
+            older: Some(older),
             by_maps: false,
             last: Mutex::default(),
         }
@@ -74,9 +75,8 @@ impl Differences {
             let answer = self.answer(at, range.end()).await?;
             let end = answer.diff.end.min(range.end());
             let part = ByteRange::new(at, end).filter(|part| !part.is_empty());
-            let part = part.ok_or_else(|| {
-                Error::internal("ask for differences", format!("no answer at {at}"))
-            })?;
+            let part =
+                part.ok_or_else(|| Error::internal(OPERATION, format!("no answer at {at}")))?;
             self.cut(&answer.diff, part, &mut extents);
             at = end;
         }
@@ -92,67 +92,92 @@ impl Differences {
         {
             return Ok(Arc::clone(answer));
         }
-        let info = self.image.info();
+        let info = self.image().info();
         // Some releases of librbd tell wrong offsets where a question by object maps begins within an object.
         let start = at / info.period() * info.period();
         let end = at.saturating_add(WINDOW).max(end).min(info.size.max(end));
         let range = ByteRange::new(start, end)
-            .ok_or_else(|| Error::internal("ask for differences", "a backward window"))?;
+            .ok_or_else(|| Error::internal(OPERATION, "a backward window"))?;
         let diff = self.ask(range).await?;
-        let diff = self.image.without_holes(diff).await?;
+        let diff = self.image().without_holes(diff).await?;
+        // What only a snapshot held goes with it, and is then told as unchanged: so it must have been there until now.
+        if let Some(older) = &self.older {
+            older
+                .image()
+                .still_there()
+                .await
+                .map_err(|e| match e.kind() {
+                    ErrorKind::Conflict => Error::new(ErrorKind::NotFound, OPERATION)
+                        .on(older.image().target())
+                        .because("it was removed while it was compared with"),
+                    _ => e,
+                })?;
+        }
         let answer = Arc::new(Answer { start, diff });
         *last = Some(Arc::clone(&answer));
         Ok(answer)
     }
 
-    /// Asks the cluster. Where object maps tell which objects were touched, only those are looked at more closely.
+    fn image(&self) -> &Image {
+        self.newer.image()
+    }
+
+    /// Asks the cluster. Of objects that object maps have in neither state nothing can differ, and they are not looked at.
     async fn ask(&self, range: ByteRange) -> Result<Diff> {
-        let exact = DiffRequest::new(self.from.as_deref(), range);
-        if !self.by_maps || !self.image.has_fast_diff().await? {
-            return self.image.diff(&exact).await;
-        }
-        let touched = self
-            .image
-            .diff(&exact.clone().by_whole_objects(true))
-            .await?;
-        if self.from.is_none() {
-            return Ok(touched); // holes are as good by whole objects
-        }
-        let Some(asked) = ByteRange::new(range.start(), touched.end) else {
-            return Err(Error::internal("ask for differences", "a backward answer"));
+        let Some(older) = &self.older else {
+            // Holes are as good by whole objects.
+            let whole = self.by_maps && self.image().has_fast_diff().await?;
+            let request = DiffRequest::new(None, range).by_whole_objects(whole);
+            return self.image().diff(&request).await;
         };
-        let near = NEAR_OBJECTS.saturating_mul(self.image.info().object_size);
-        let runs = joined(&touched, near);
-        let all: u64 = runs.iter().map(|run| run.len()).sum();
-        if all > asked.len() / MANY {
-            let request = DiffRequest {
-                range: asked,
-                ..exact
-            };
-            return self.image.diff(&request).await;
+        let exact = DiffRequest::new(older.image().snapshot(), range);
+        if self.by_maps && self.image().has_fast_diff().await? {
+            let touched = self
+                .image()
+                .diff(&exact.clone().by_whole_objects(true))
+                .await?;
+            let runs = touched.extents.iter().map(|e| e.range).collect();
+            return self.look(&exact, runs, touched.end).await;
         }
-        let mut diff = Diff {
+        match tokio::try_join!(older.within(range), self.newer.within(range))? {
+            (Some(mut runs), Some(newer)) => {
+                runs.extend(newer);
+                self.look(&exact, runs, range.end()).await
+            }
+            _ => self.image().diff(&exact).await,
+        }
+    }
+
+    /// What `exact` asks for, up to `end`, by looking at the objects of `ranges` alone.
+    async fn look(&self, exact: &DiffRequest, ranges: Vec<ByteRange>, end: u64) -> Result<Diff> {
+        let near = NEAR_OBJECTS.saturating_mul(self.image().info().object_size);
+        let requests = joined(ranges, near).into_iter().map(|range| DiffRequest {
+            range,
+            ..exact.clone()
+        });
+        let mut answers = stream::iter(requests)
+            .map(|request| async move {
+                let diff = self.image().diff(&request).await?;
+                Ok::<_, Error>((request.range.end(), diff))
+            })
+            .buffered(CALLS_AT_ONCE);
+        let mut all = Diff {
             extents: Vec::new(),
-            end: asked.end(),
+            end,
         };
-        for run in runs {
-            let request = DiffRequest {
-                range: run,
-                ..exact.clone()
-            };
-            let part = self.image.diff(&request).await?;
-            diff.extents.extend(part.extents);
-            if part.end < run.end() || diff.extents.len() >= request.limit {
-                diff.end = part.end; // enough for one answer
+        while let Some((asked, part)) = answers.try_next().await? {
+            all.extents.extend(part.extents);
+            if part.end < asked || all.extents.len() >= exact.limit {
+                all.end = part.end; // enough for one answer
                 break;
             }
         }
-        Ok(diff)
+        Ok(all)
     }
 
     /// The part of an answer that lies in `part`, with what lies between its extents.
     fn cut(&self, diff: &Diff, part: ByteRange, into: &mut Vec<Extent>) {
-        let clone = self.image.info().is_clone();
+        let clone = self.image().info().is_clone();
         let first = diff
             .extents
             .partition_point(|e| e.range.end() <= part.start());
@@ -181,7 +206,8 @@ impl Differences {
         };
         // What the image grew by was not there (since the beginning: all of it): it cannot be unchanged, and nothing
         // was written to it.
-        let (old, grown) = range.split_at(self.old_size);
+        let old_size = self.older.as_ref().map_or(0, |o| o.image().info().size);
+        let (old, grown) = range.split_at(old_size);
         for (range, kind) in [(old, ExtentKind::Unchanged), (grown, ExtentKind::Zero)] {
             if !range.is_empty() {
                 into.push(Extent::new(range, kind));
@@ -190,18 +216,19 @@ impl Differences {
     }
 }
 
-/// The extents' ranges, those that lie at most `near` bytes apart as one.
-fn joined(diff: &Diff, near: u64) -> Vec<ByteRange> {
+/// The ranges in order, those that lie at most `near` bytes apart as one.
+fn joined(mut ranges: Vec<ByteRange>, near: u64) -> Vec<ByteRange> {
+    ranges.sort_unstable_by_key(|range| range.start());
     let mut runs: Vec<ByteRange> = Vec::new();
-    for extent in &diff.extents {
+    for range in ranges {
         if let Some(last) = runs.last_mut()
-            && extent.range.start() - last.end() <= near
-            && let Some(both) = ByteRange::new(last.start(), extent.range.end())
+            && range.start().saturating_sub(last.end()) <= near
+            && let Some(both) = ByteRange::new(last.start(), last.end().max(range.end()))
         {
             *last = both;
-            continue;
+        } else {
+            runs.push(range);
         }
-        runs.push(extent.range);
     }
     runs
 }

@@ -76,6 +76,7 @@ mod names;
 mod open;
 #[allow(unsafe_code)] // calls librados and librbd
 mod pool;
+mod presence;
 mod repository;
 mod thread;
 mod volumes;

@@ -2,7 +2,7 @@
 //!
 //! librbd tells what changed from the lists of an object's snapshots. Of an object that was first written since the older
 //! state there is nothing to compare with, and so it tells all from the object's start to its last byte, though it may
-//! hold a few KiB. The object itself knows which parts of it hold data: librbd reads by that too, when it reads long pieces.
+//! hold a few KiB; of one that became longer, all behind its old end. The object itself knows which parts of it hold data: librbd reads by that too, when it reads long pieces.
 
 mod told;
 
@@ -93,7 +93,7 @@ impl AtSnapshot {
 }
 
 impl Image {
-    /// Takes out of `diff` what is a hole in an object that it tells from its start: zeroes, of which it then says so.
+    /// Takes out of `diff` what is a hole in an object of which it tells much: zeroes, of which it then says so.
     ///
     /// As it is where that cannot be asked: of what is no snapshot, a clone (whose parent may show) or striped, of pools
     /// that do not tell (erasure-coded ones), and in builds without the call.

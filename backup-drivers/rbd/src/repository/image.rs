@@ -1,6 +1,7 @@
 //! A base image, as it is or at a snapshot.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,9 +13,11 @@ use backup_core::image::{Image as AnyImage, ImageSnapshot, MAX_NOTE};
 use backup_core::range::{ByteRange, Extent};
 use backup_core::timestamp::Timestamp;
 use bytes::Bytes;
+use tokio::sync::Mutex;
 
 use crate::differences::Differences;
 use crate::image::Image;
+use crate::presence::Presence;
 
 /// Most bytes that are zeroed by one call: each becomes an operation for every object in it, all at once.
 const ZEROES_AT_ONCE: u64 = 256 << 20;
@@ -35,6 +38,8 @@ pub(super) struct BaseImage {
     length: AtomicU64,
     /// What a snapshot holds at all, asked for in large windows: it stays as it is.
     held: Option<Differences>,
+    /// The snapshot that differences were asked for last.
+    older: Mutex<Option<Arc<Presence>>>,
 }
 
 impl BaseImage {
@@ -45,6 +50,7 @@ impl BaseImage {
                 .snapshot()
                 .is_some()
                 .then(|| Differences::since_beginning(image.clone())),
+            older: Mutex::default(),
             image,
             access,
         }
@@ -61,11 +67,16 @@ impl BaseImage {
             Error::new(ErrorKind::NotFound, "ask for differences")
                 .on(format!("{}@{from}", self.image.target()))
         })?;
-        Ok(Differences::since(
-            self.image.clone(),
-            snapshot.name,
-            snapshot.size,
-        ))
+        let mut older = self.older.lock().await;
+        let same = |known: &&Arc<Presence>| known.image().info().snapshot_id == Some(snapshot.id);
+        let known = if let Some(known) = older.as_ref().filter(same) {
+            Arc::clone(known)
+        } else {
+            let (pool, name) = (self.image.pool(), self.image.name());
+            let image = pool.open_read_only(name, Some(from)).await?;
+            Arc::clone(older.insert(Arc::new(Presence::new(image))))
+        };
+        Ok(Differences::since(known, self.image.clone()))
     }
 
     fn length(&self) -> u64 {

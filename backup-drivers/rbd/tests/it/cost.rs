@@ -17,6 +17,7 @@ use crate::subject::Subject;
 const MIB: u64 = 1 << 20;
 const BLOCK: u64 = 32 << 10;
 const OBJECT: u64 = 4 * MIB;
+const PER_OBJECT: u64 = OBJECT / BLOCK;
 
 /// GiB of the image, a MiB of which changes for each: 64 of 64 GiB are what docs/promises.md speaks of.
 fn gibibytes() -> u64 {
@@ -122,6 +123,16 @@ async fn an_incremental_costs_what_was_touched(name: &str, engine: Arc<dyn Backu
         .await;
     } else {
         println!("skipped: this build cannot ask objects for their holes (libradospp-dev)");
+    }
+    // Into objects that end before: all behind their old end is told.
+    let behind: BTreeSet<u64> = into_holes
+        .iter()
+        .map(|block| block / PER_OBJECT * PER_OBJECT + PER_OBJECT - 1)
+        .filter(|last| !into_holes.contains(last))
+        .collect();
+    if HOLES_IN_OBJECTS || fast {
+        let what = label("behind the ends of objects");
+        costs(&mut s, &what, &behind, most(&behind)).await;
     }
     let nothing = s.back_up().await;
     assert_eq!((nothing.read_bytes, nothing.stored_bytes), (0, 0));

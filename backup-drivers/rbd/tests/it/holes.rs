@@ -43,8 +43,13 @@ fn diff(extents: Vec<DiffExtent>, end: u64) -> Diff {
 
 #[test]
 fn only_objects_that_are_worth_it_are_asked_however_long_the_extent_is() {
-    let told = vec![data(MIB, 9 * MIB), data(12 * MIB, 12 * MIB + 64 * KIB)];
-    assert_eq!(candidates(&diff(told, 16 * MIB), 4 * MIB), [1, 2]);
+    let told = vec![
+        data(MIB, 9 * MIB),
+        hole(9 * MIB, 10 * MIB),
+        data(10 * MIB, 11 * MIB),
+        data(12 * MIB, 12 * MIB + 64 * KIB),
+    ];
+    assert_eq!(candidates(&diff(told, 16 * MIB), 4 * MIB), [0, 1, 2]);
     // Objects of 64 KiB: reading one costs as much as asking it.
     let small = diff(vec![data(0, 64 << 30)], 64 << 30);
     assert_eq!(candidates(&small, 64 * KIB), [0; 0]);

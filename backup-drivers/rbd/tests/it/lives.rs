@@ -44,7 +44,8 @@ impl Life {
         let id = VolumeId::generate();
         let name = format!("volume-{id}");
         let mut options = CreateOptions::default();
-        options.object_size = Some(MIB << random.below(3));
+        let object_sizes = [16 << 10, MIB, 2 * MIB, 4 * MIB];
+        options.object_size = Some(object_sizes[usize::try_from(random.below(4)).unwrap()]);
         let shape = random.below(4);
         if shape == 0 {
             // Neither object map nor fast-diff: every object is looked at.

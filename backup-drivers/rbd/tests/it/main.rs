@@ -21,6 +21,7 @@ mod leak;
 mod lives;
 mod model;
 mod repository;
+mod sparse;
 mod subject;
 mod vanished;
 mod volumes;

@@ -48,6 +48,9 @@ impl Life {
         } else if shape < 5 {
             // Neither object map nor fast-diff: every object is looked at.
             options.features = Some(Features::LAYERING | Features::EXCLUSIVE_LOCK);
+        } else if shape < 7 {
+            // So many objects that most are not there, and some lie far from the others.
+            options.object_size = Some(16 << 10);
         }
         let mut log = vec![format!("{options:?}")];
         let mut image = ceph.image_with(12 * MIB, &options).await;

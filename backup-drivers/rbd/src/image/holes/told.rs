@@ -9,17 +9,16 @@ use super::{Diff, DiffExtent, LIMIT, errno};
 /// An object of which no more than this is told is not asked: reading it costs as much.
 const WORTH_ASKING: u64 = 64 << 10; // bytes
 
-/// The numbers of objects that are told from their start, and much of them.
+/// The numbers of the objects of which much is told, in order.
 pub(super) fn candidates(diff: &Diff, object_size: u64) -> Vec<u64> {
     let mut objects = Vec::new();
     for extent in diff.extents.iter().filter(|e| e.data) {
-        let mut at = extent.range.start().next_multiple_of(object_size);
-        while at < extent.range.end() {
-            // What lies in the next object is that one's, and costs a question of its own.
-            if (extent.range.end() - at).min(object_size) > WORTH_ASKING {
-                objects.push(at / object_size);
+        // What lies in the next object is that one's, and costs a question of its own.
+        for part in extent.range.pieces(object_size) {
+            let number = part.start() / object_size;
+            if part.len() > WORTH_ASKING && objects.last() != Some(&number) {
+                objects.push(number);
             }
-            at += object_size;
         }
     }
     objects
