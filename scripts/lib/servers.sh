@@ -137,7 +137,7 @@ servers_stop() {
 servers_with_cinder() {
   section "Cinder's own drivers on the same servers"
   local log=$work/servers-cinder.log status=0
-  ASHLAR_TEST_CINDER_PYTHON=$(cinder_python 29) \
+  ASHLAR_TEST_CINDER_PYTHON=$(cinder_python 29) ASHLAR_TEST_CINDER_22_PYTHON=$(cinder_python 22) \
     cargo test --workspace "${features[@]+"${features[@]}"}" --no-fail-fast --test it a_chain_of_ours_and_cinders >"$log" 2>&1 || status=$?
   [ "$status" -eq 0 ] || cat "$log"
   count_libtest "$log" "chains of ours and Cinder's" "$status"

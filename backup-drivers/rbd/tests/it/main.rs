@@ -25,3 +25,4 @@ mod sparse;
 mod subject;
 mod vanished;
 mod volumes;
+mod wrong;

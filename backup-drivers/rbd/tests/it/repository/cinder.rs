@@ -1,6 +1,7 @@
 //! Both ways with Cinder's own ceph driver, on the same cluster: a chain whose links are Cinder's and ours in turn.
 //!
-//! `ASHLAR_TEST_CINDER_PYTHON` names the Python of an environment that `scripts/cinder/setup.sh` made.
+//! `ASHLAR_TEST_CINDER_PYTHON` names the Python of an environment that `scripts/cinder/setup.sh` made, of release 29, and
+//! `ASHLAR_TEST_CINDER_22_PYTHON` one of release 22.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,9 +41,14 @@ struct Mixed {
 
 impl Mixed {
     async fn new() -> Option<Self> {
+        Self::with("ASHLAR_TEST_CINDER_PYTHON").await
+    }
+
+    /// With the Cinder of the Python that a variable names.
+    async fn with(variable: &str) -> Option<Self> {
         let conf = conf()?;
-        let Ok(python) = std::env::var("ASHLAR_TEST_CINDER_PYTHON") else {
-            println!("skipped: ASHLAR_TEST_CINDER_PYTHON names no Cinder");
+        let Ok(python) = std::env::var(variable) else {
+            println!("skipped: {variable} names no Cinder");
             return None;
         };
         let volumes = RbdVolumes::new(volumes_config(&conf)).unwrap();
@@ -298,6 +304,33 @@ async fn a_chain_of_ours_and_cinders_in_a_pool_restores_by_both() {
         assert_eq!(left.unwrap(), Vec::<String>::new());
         m.volumes.delete_volume(&m.volume).await.unwrap();
     }
+}
+
+/// A short chain: the older release takes seconds to start as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_ours_and_cinders_of_release_22_in_a_pool_restores_by_both() {
+    let Some(mut m) = Mixed::with("ASHLAR_TEST_CINDER_22_PYTHON").await else {
+        return;
+    };
+    m.write(0, 1, 5 << 20).await;
+    m.write(700 * MIB + 512, 2, 1 << 20).await;
+    m.we_back_up().await;
+    m.write(3 * MIB + 4096, 3, 70_000).await;
+    m.zero(MIB, 65_536).await;
+    m.cinder_backs_up().await;
+    m.write(9 * MIB, 4, 70_000).await;
+    m.zero(700 * MIB, 2 * MIB).await;
+    let outcome = m.we_back_up().await;
+    assert!(outcome.read_bytes <= 2 * MIB, "{outcome:?}");
+    for version in 0..3 {
+        m.we_restore(version).await;
+    }
+    m.cinder_restores_into_a_dirty_file(0);
+    m.cinder_restores_into_a_new_volume(2).await;
+    for layer in m.layers.iter().rev() {
+        m.engine.delete(layer, &m.cx).await.unwrap();
+    }
+    m.volumes.delete_volume(&m.volume).await.unwrap();
 }
 
 /// scripts/test runs it with Cinder by the beginning of its name.
