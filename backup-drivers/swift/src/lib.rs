@@ -48,6 +48,7 @@ mod retry;
 mod segments;
 mod spool;
 mod store;
+mod sums;
 mod transport;
 mod unfinished;
 mod upload;

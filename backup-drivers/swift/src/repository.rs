@@ -22,7 +22,7 @@ use crate::info::MOST_PUT;
 use crate::list::{self, ContainerEntry, Entry};
 use crate::payload::Payload;
 use crate::retry::Retry;
-use crate::store::{Store, md5_of, put_failed};
+use crate::store::{Store, put_failed};
 use crate::transport::Transport;
 use crate::upload::SpooledUpload;
 use crate::wire::{Wire, container_path, object_path};
@@ -122,7 +122,9 @@ impl SwiftRepository {
             Err(failure) => return Err(put_failed(failure, key)),
         }
         let length = data.len() as u64;
-        let md5 = md5_of(&data).await.map_err(|f| put_failed(f, key))?;
+        let _put = self.store.sums.put();
+        let md5 = self.store.sums.of(&data).await;
+        let md5 = md5.map_err(|f| put_failed(f, key))?;
         let condition = Some((header::IF_NONE_MATCH, "*"));
         let mut tries = self.store.tries();
         let payload = Payload::Bytes(data);
@@ -232,7 +234,9 @@ impl Repository for SwiftRepository {
         if mode == PutMode::CreateOnly {
             return self.create_only(key, &path, data).await;
         }
-        let md5 = md5_of(&data).await.map_err(|f| put_failed(f, key))?;
+        let _put = self.store.sums.put();
+        let md5 = self.store.sums.of(&data).await;
+        let md5 = md5.map_err(|f| put_failed(f, key))?;
         let mut tries = self.store.tries();
         let put = self
             .store

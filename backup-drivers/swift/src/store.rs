@@ -1,11 +1,10 @@
 //! What all calls share: the wire, the server's limits, containers, and single puts.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use backup_core::{ContainerName, Error, ErrorKind, ObjectKey, Result};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, header};
-use md5::{Digest, Md5};
 use tokio::sync::OnceCell;
 
 use crate::config::SwiftConfig;
@@ -13,6 +12,7 @@ use crate::error::Failure;
 use crate::info::{self, Info};
 use crate::payload::Payload;
 use crate::retry::{Retry, Tries};
+use crate::sums::Sums;
 use crate::wire::{Answer, Ask, Wire, container_path, in_container};
 
 const STATIC_LARGE_OBJECT: &str = "x-static-large-object";
@@ -28,6 +28,7 @@ pub(crate) struct Store {
     segment_container: Option<ContainerName>,
     max_object_size: Option<u64>,
     info: OnceCell<Info>,
+    pub(crate) sums: Arc<Sums>,
     /// Whether the server takes a manifest only without an ETag.
     pub(crate) bare_manifests: AtomicBool,
 }
@@ -53,6 +54,7 @@ impl Store {
             segment_container: segments.map(ContainerName::new).transpose()?,
             max_object_size: config.max_object_size,
             info: OnceCell::new(),
+            sums: Arc::default(),
             bare_manifests: AtomicBool::new(false),
         })
     }
@@ -198,17 +200,6 @@ pub(crate) fn is_large(headers: &HeaderMap) -> bool {
 pub(crate) fn etag(headers: &HeaderMap) -> Option<String> {
     let text = headers.get(header::ETAG)?.to_str().ok()?;
     Some(text.trim_matches('"').to_owned())
-}
-
-/// The MD5 of some bytes in hexadecimal digits. Of many bytes it takes a core for a while, and so a thread of its own.
-pub(crate) async fn md5_of(bytes: &Bytes) -> Result<String, Failure> {
-    const SHORT: usize = 64 << 10;
-    if bytes.len() <= SHORT {
-        return Ok(hex::encode(Md5::digest(bytes)));
-    }
-    let bytes = bytes.clone();
-    let digest = tokio::task::spawn_blocking(move || hex::encode(Md5::digest(&bytes))).await;
-    digest.map_err(|e| Failure::local(ErrorKind::Internal, e.to_string()))
 }
 
 /// The error of a put into `key`.

@@ -85,9 +85,11 @@ impl Creation<'_> {
         }
     }
 
-    /// Whether a batch of few objects is better than waiting for more: a CPU would be idle.
+    /// Whether a batch of few objects is better than waiting for more: a CPU would be idle, and the repository soon too.
     pub(super) fn may_sum_few(&self) -> bool {
-        !self.to_sum.is_empty() && self.computing < self.cx.cpu().threads()
+        let threads = self.cx.cpu().threads();
+        let to_store = self.putting + self.to_put.len();
+        !self.to_sum.is_empty() && self.computing < threads && to_store < 2 * threads
     }
 
     pub(super) fn start_compare(&mut self, taken: Taken, input: Input) {
