@@ -2,7 +2,8 @@
 //!
 //! librbd tells what changed from the lists of an object's snapshots. Of an object that was first written since the older
 //! state there is nothing to compare with, and so it tells all from the object's start to its last byte, though it may
-//! hold a few KiB; of one that became longer, all behind its old end. The object itself knows which parts of it hold data: librbd reads by that too, when it reads long pieces.
+//! hold a few KiB; of one that became longer, all behind its old end. The object itself knows which parts of it hold data:
+//! librbd reads by that too, when it reads long pieces.
 
 mod told;
 

@@ -270,6 +270,37 @@ async fn a_clone_is_backed_up_with_what_it_takes_from_its_parent_and_after_it_wa
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_clone_no_longer_shows_of_its_parent_is_told_though_no_object_of_its_own_changed() {
+    let Some(ceph) = Ceph::connect().await else {
+        return;
+    };
+    let parent = ceph.image(16 * MIB).await;
+    parent
+        .write(0, Bytes::from(noise(1, 16 << 20)))
+        .await
+        .unwrap();
+    parent.create_snapshot("s").await.unwrap();
+    let id = VolumeId::generate();
+    let name = format!("volume-{id}");
+    let options = CloneOptions::default();
+    let cloned = ceph
+        .pool
+        .clone_image(&ceph.pool, parent.name(), "s", &name, &options);
+    cloned.await.unwrap();
+    let volumes = RbdVolumes::new(volumes_config(&conf().unwrap())).unwrap();
+    let mut c = Chained::of(volumes, id, format!("volumes/{name}"), unaudited());
+    c.back_up().await;
+    // Behind 5 MiB and a bit it shows zeroes from now on.
+    for length in [5 * MIB + 12_345, 16 * MIB] {
+        let image = c.image().await;
+        image.resize(length).await.unwrap();
+    }
+    c.back_up().await;
+    c.check_all().await;
+    c.volumes.delete_volume(&c.volume).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_backed_up_incrementally_on_an_older_backup() {
     let Some(mut c) = Chained::new(64 * MIB, unaudited()).await else {
         return;
