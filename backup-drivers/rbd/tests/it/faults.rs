@@ -1,7 +1,7 @@
 //! An osd that dies and comes back, and one that stays away. On a cluster of their own.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
@@ -33,12 +33,20 @@ impl Own {
             println!("skipped: ASHLAR_TEST_CEPH_SCRIPT is not set");
             return None;
         };
-        let own = Self {
-            script,
-            folder: tempfile::tempdir().unwrap(),
-        };
-        own.run("start", None);
-        Some(own)
+        // Ports that are free when they are chosen may be taken, by a test beside this one, when they are bound.
+        for _ in 0..5 {
+            let own = Self {
+                script: script.clone(),
+                folder: tempfile::tempdir().unwrap(),
+            };
+            let done = own.output("start", None);
+            if done.status.success() {
+                return Some(own);
+            }
+            let told = String::from_utf8_lossy(&done.stderr);
+            assert!(told.contains(" is taken"), "start: {done:?}");
+        }
+        panic!("a cluster's ports were taken five times");
     }
 
     fn folder(&self) -> PathBuf {
@@ -49,14 +57,18 @@ impl Own {
         self.folder().join("ceph.conf").display().to_string()
     }
 
-    fn run(&self, command: &str, daemon: Option<&str>) {
-        let done = Command::new(&self.script)
+    fn output(&self, command: &str, daemon: Option<&str>) -> Output {
+        Command::new(&self.script)
             .arg(command)
             .arg(self.folder())
             .args(daemon)
             .env("CEPH_RGW", "0")
             .output()
-            .unwrap();
+            .unwrap()
+    }
+
+    fn run(&self, command: &str, daemon: Option<&str>) {
+        let done = self.output(command, daemon);
         assert!(done.status.success(), "{command}: {done:?}");
     }
 
