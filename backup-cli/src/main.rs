@@ -18,11 +18,6 @@ use clap::Parser;
 
 use args::Cli;
 
-/// Pieces of a megabyte come from the network, each an allocation: the system's allocator would have each of them cleared by the
-/// kernel (docs/adr/0011-allocator.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.global.verbose);

@@ -4,10 +4,6 @@
 // Clippy takes only functions that are marked as tests for tests.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-/// As `ashlar` has it: with the system's, reads are measured that wait for fresh memory.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod cinder;
 mod conformance;
 mod folder;
