@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Mutex;
 
 use crate::image::{Diff, DiffRequest, Image};
-use crate::presence::Presence;
+use crate::presence::{Answer, Presence};
 
 /// How much is asked about at once, in bytes. A question costs something whatever its length.
 const WINDOW: u64 = 64 << 30;
@@ -31,12 +31,6 @@ pub(crate) struct Differences {
     by_maps: bool,
     last: Mutex<Option<Arc<Answer>>>,
 }
-
-struct Answer {
-    start: u64,
-    diff: Diff,
-}
-
 impl Differences {
     /// Since the image's beginning: what is there at all, in a clone with what it takes from its parent.
     ///
@@ -86,10 +80,7 @@ impl Differences {
     /// An answer that holds at `at`: the last one, or a new one, which then reaches to `end` or further.
     async fn answer(&self, at: u64, end: u64) -> Result<Arc<Answer>> {
         let mut last = self.last.lock().await;
-        if let Some(answer) = last.as_ref()
-            && answer.start <= at
-            && at < answer.diff.end
-        {
+        if let Some(answer) = last.as_ref().filter(|a| a.holds_at(at)) {
             return Ok(Arc::clone(answer));
         }
         let info = self.image().info();

@@ -22,9 +22,17 @@ pub(crate) struct Presence {
     last: Mutex<Option<Arc<Answer>>>,
 }
 
-struct Answer {
-    start: u64,
-    diff: Diff,
+/// What was asked last: of what does not change, it is an answer for as far as it reaches.
+pub(crate) struct Answer {
+    pub(crate) start: u64,
+    pub(crate) diff: Diff,
+}
+
+impl Answer {
+    /// Whether it says something of the byte `at`.
+    pub(crate) fn holds_at(&self, at: u64) -> bool {
+        self.start <= at && at < self.diff.end
+    }
 }
 
 impl Presence {
@@ -74,10 +82,7 @@ impl Presence {
     /// An answer that holds at `at`: the last one, or a new one.
     async fn answer(&self, at: u64, end: u64) -> Result<Arc<Answer>> {
         let mut last = self.last.lock().await;
-        if let Some(answer) = last.as_ref()
-            && answer.start <= at
-            && at < answer.diff.end
-        {
+        if let Some(answer) = last.as_ref().filter(|a| a.holds_at(at)) {
             return Ok(Arc::clone(answer));
         }
         let end = match self.image.snapshot() {

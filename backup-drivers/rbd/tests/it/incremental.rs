@@ -35,6 +35,29 @@ impl Chained {
         Some(Self::of(volumes, id, location, config))
     }
 
+    /// Of a clone of an image of `length` bytes, which begins with `data` bytes that are not zeroes. Nothing is sampled.
+    async fn of_clone(length: u64, data: usize) -> Option<Self> {
+        let ceph = Ceph::connect().await?;
+        let parent = ceph.image(length).await;
+        let written = parent.write(0, Bytes::from(noise(1, data))).await;
+        written.unwrap();
+        parent.create_snapshot("s").await.unwrap();
+        let id = VolumeId::generate();
+        let name = format!("volume-{id}");
+        let options = CloneOptions::default();
+        let cloned = ceph
+            .pool
+            .clone_image(&ceph.pool, parent.name(), "s", &name, &options);
+        cloned.await.unwrap();
+        let volumes = RbdVolumes::new(volumes_config(&conf()?)).unwrap();
+        Some(Self::of(
+            volumes,
+            id,
+            format!("volumes/{name}"),
+            unaudited(),
+        ))
+    }
+
     fn of(volumes: RbdVolumes, id: VolumeId, location: String, config: ChunkedConfig) -> Self {
         let repository = Arc::new(MemoryRepository::new());
         Self {
@@ -219,29 +242,9 @@ async fn a_chain_over_writes_zeroes_and_resizes_restores_link_by_link() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clone_is_backed_up_with_what_it_takes_from_its_parent_and_after_it_was_flattened() {
-    let Some(ceph) = Ceph::connect().await else {
+    let Some(mut c) = Chained::of_clone(16 * MIB, 6 << 20).await else {
         return;
     };
-    let parent = ceph.image(16 * MIB).await;
-    parent
-        .write(0, Bytes::from(noise(1, 6 << 20)))
-        .await
-        .unwrap();
-    parent.create_snapshot("s").await.unwrap();
-    let id = VolumeId::generate();
-    let name = format!("volume-{id}");
-    ceph.pool
-        .clone_image(
-            &ceph.pool,
-            parent.name(),
-            "s",
-            &name,
-            &CloneOptions::default(),
-        )
-        .await
-        .unwrap();
-    let volumes = RbdVolumes::new(volumes_config(&conf().unwrap())).unwrap();
-    let mut c = Chained::of(volumes, id, format!("volumes/{name}"), unaudited());
     let full = c.back_up().await;
     assert!(
         full.read_bytes >= 6 * MIB,
@@ -271,24 +274,9 @@ async fn a_clone_is_backed_up_with_what_it_takes_from_its_parent_and_after_it_wa
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_clone_no_longer_shows_of_its_parent_is_told_though_no_object_of_its_own_changed() {
-    let Some(ceph) = Ceph::connect().await else {
+    let Some(mut c) = Chained::of_clone(16 * MIB, 16 << 20).await else {
         return;
     };
-    let parent = ceph.image(16 * MIB).await;
-    parent
-        .write(0, Bytes::from(noise(1, 16 << 20)))
-        .await
-        .unwrap();
-    parent.create_snapshot("s").await.unwrap();
-    let id = VolumeId::generate();
-    let name = format!("volume-{id}");
-    let options = CloneOptions::default();
-    let cloned = ceph
-        .pool
-        .clone_image(&ceph.pool, parent.name(), "s", &name, &options);
-    cloned.await.unwrap();
-    let volumes = RbdVolumes::new(volumes_config(&conf().unwrap())).unwrap();
-    let mut c = Chained::of(volumes, id, format!("volumes/{name}"), unaudited());
     c.back_up().await;
     // Behind 5 MiB and a bit it shows zeroes from now on.
     for length in [5 * MIB + 12_345, 16 * MIB] {
